@@ -1,0 +1,262 @@
+//! `spec.checks`: what convicts a version. Edits take effect at once, also in the middle of a release.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Percent, Span};
+
+/// The triggers and what to do when nothing can be known. Defaults are the organisation's rollback rule.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.source) || has(self.provider)").message("spec.checks.source needs spec.checks.provider: the name of a MetricProvider"))]
+pub struct Checks {
+    /// A MetricProvider of the operator's namespace. None: pod health, the HTTP check and the smoke test alone decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub provider: Option<String>,
+    /// Which series tell of requests.
+    #[serde(default)]
+    pub source: Source,
+    #[serde(default)]
+    pub error_rate: ErrorRate,
+    #[serde(default)]
+    pub latency: Latency,
+    #[serde(default)]
+    pub health: Health,
+    /// A Job that must succeed. None: no smoke test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke: Option<Smoke>,
+    /// The letter of the thresholds: no comparison with the stable version, no single-pod exception.
+    #[serde(default)]
+    pub strict: bool,
+    /// Requests of the candidate that a step must have seen before it may end.
+    #[serde(default = "fifty")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_requests: u32,
+    /// A new pod's first moments, which do not count against it.
+    #[serde(default = "thirty_seconds")]
+    pub warm_up: Span,
+    /// Scrapes after a change of weight that do not count.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 20))]
+    pub settle_scrapes: u32,
+    /// When nothing could be measured for this long.
+    #[serde(default = "Fallback::no_data")]
+    pub on_no_data: Fallback,
+    /// When both versions have been bad for this long.
+    #[serde(default = "Fallback::degraded")]
+    pub on_degraded: Fallback,
+}
+
+/// Which series tell of requests.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.preset != 'Custom' || (has(self.total) && has(self.errors))").message("spec.checks.source: preset Custom needs total and errors: PromQL selectors or sums by pod of raw counters"))]
+#[x_kube(validation = Rule::new("self.preset == 'Custom' || !(has(self.total) || has(self.errors) || has(self.latency))").message("spec.checks.source: total, errors and latency are for preset Custom only; remove them or set preset: Custom"))]
+pub struct Source {
+    #[serde(default)]
+    pub preset: Preset,
+    /// A counter of all requests, one series per pod after `sum by (pod)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub total: Option<String>,
+    /// A counter of the failed ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub errors: Option<String>,
+    /// A histogram's `_bucket` series, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub latency: Option<String>,
+}
+
+/// Families of series that are known by name.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Preset {
+    /// `http_requests_total{code}` or `http_requests_errors_total`, and `http_request_duration_seconds`.
+    #[default]
+    App,
+    /// `istio_requests_total` and `istio_request_duration_milliseconds` as the pods' sidecars report them.
+    Istio,
+    /// `envoy_cluster_upstream_rq` and `envoy_cluster_upstream_rq_time` of an Envoy beside each pod.
+    Envoy,
+    /// The queries given beside it.
+    Custom,
+}
+
+/// More than `max` of the requests failed for as long as `for`.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorRate {
+    #[serde(default = "five_percent")]
+    pub max: Percent,
+    #[serde(default = "two_minutes", rename = "for")]
+    pub hold: Span,
+}
+
+/// The percentile was above `max` for as long as `for`.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    #[serde(default = "ninety_nine")]
+    #[schemars(range(min = 50, max = 99))]
+    pub percentile: u32,
+    #[serde(default = "two_seconds")]
+    pub max: Span,
+    #[serde(default = "five_minutes", rename = "for")]
+    pub hold: Span,
+}
+
+/// So many failed checks of one pod in a row: not ready, not scraped (`up`), or the HTTP check failed.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 20))]
+    pub failures: u32,
+    #[serde(default = "ten_seconds")]
+    pub every: Span,
+    /// Asked of each pod. None: readiness and `up` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCheck>,
+}
+
+/// A GET that must answer 2xx or 3xx within a second.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpCheck {
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.startsWith('/')").message("spec.checks.health.http.path must start with /"))]
+    pub path: String,
+    /// A container port, by name or number.
+    #[schemars(length(min = 1, max = 15))]
+    pub port: String,
+}
+
+/// A Job that must succeed at the named moments.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Smoke {
+    #[schemars(length(min = 1, max = 512))]
+    pub image: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub command: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub args: Vec<String>,
+    #[serde(default = "five_minutes")]
+    pub timeout: Span,
+    /// When it runs. Default: in the first step and at 100 %.
+    #[serde(default = "SmokePoint::both")]
+    #[schemars(length(min = 1, max = 2))]
+    pub after: Vec<SmokePoint>,
+}
+
+/// The moments of a smoke test.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SmokePoint {
+    FirstStep,
+    Full,
+}
+
+/// After how long a state of not knowing is ended, and how.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fallback {
+    pub after: Span,
+    pub then: Then,
+}
+
+/// What ends a state of not knowing.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Then {
+    /// Hold the weight and wait for a person.
+    Pause,
+    /// Give the traffic back; the version is not convicted.
+    Rollback,
+}
+
+impl SmokePoint {
+    fn both() -> Vec<Self> {
+        vec![Self::FirstStep, Self::Full]
+    }
+}
+
+impl Fallback {
+    const fn no_data() -> Self {
+        Self { after: Span::mins(10), then: Then::Pause }
+    }
+    const fn degraded() -> Self {
+        Self { after: Span::mins(5), then: Then::Rollback }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+const fn three() -> u32 {
+    3
+}
+const fn fifty() -> u32 {
+    50
+}
+const fn ninety_nine() -> u32 {
+    99
+}
+const fn five_percent() -> Percent {
+    Percent::whole(5)
+}
+const fn two_seconds() -> Span {
+    Span::secs(2)
+}
+const fn ten_seconds() -> Span {
+    Span::secs(10)
+}
+const fn thirty_seconds() -> Span {
+    Span::secs(30)
+}
+const fn two_minutes() -> Span {
+    Span::mins(2)
+}
+const fn five_minutes() -> Span {
+    Span::mins(5)
+}
+
+impl Default for ErrorRate {
+    fn default() -> Self {
+        Self { max: five_percent(), hold: two_minutes() }
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { percentile: ninety_nine(), max: two_seconds(), hold: five_minutes() }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { failures: three(), every: ten_seconds(), http: None }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            provider: None,
+            source: Source::default(),
+            error_rate: ErrorRate::default(),
+            latency: Latency::default(),
+            health: Health::default(),
+            smoke: None,
+            strict: false,
+            min_requests: fifty(),
+            warm_up: thirty_seconds(),
+            settle_scrapes: one(),
+            on_no_data: Fallback::no_data(),
+            on_degraded: Fallback::degraded(),
+        }
+    }
+}

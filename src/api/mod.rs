@@ -1,0 +1,17 @@
+//! The objects people write and what we remember of them: group `haldane.dev`, version `v1alpha1`.
+
+pub mod action;
+pub mod checks;
+pub mod notice;
+pub mod plan;
+pub mod provider;
+pub mod release;
+pub mod state;
+pub mod status;
+pub mod units;
+
+pub use action::{ReleaseAction, ReleaseActionSpec};
+pub use provider::{MetricProvider, Notifier};
+pub use release::{Release, ReleaseSpec};
+pub use state::State;
+pub use status::ReleaseStatus;

@@ -1,0 +1,139 @@
+//! `Release`: one workload and the version it should run. What people write.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{checks::Checks, plan::Plan, status::ReleaseStatus};
+
+/// The name of the finalizer that a Release carries while something of ours may be in the cluster.
+pub const FINALIZER: &str = "haldane.dev/release";
+
+/// Takes a new version of one Deployment through canary steps, and back if it is bad.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "haldane.dev",
+    version = "v1alpha1",
+    kind = "Release",
+    plural = "releases",
+    shortname = "rel",
+    namespaced,
+    status = "ReleaseStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"STATUS","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"STEP","type":"string","jsonPath":".status.step"}"#,
+    printcolumn = r#"{"name":"WEIGHT","type":"integer","jsonPath":".status.weight"}"#,
+    printcolumn = r#"{"name":"VERSION","type":"string","jsonPath":".status.version"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","jsonPath":".status.message"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"TARGET","type":"string","priority":1,"jsonPath":".spec.targetRef.name"}"#,
+    printcolumn = r#"{"name":"VERDICT","type":"string","priority":1,"jsonPath":".status.verdict"}"#,
+    printcolumn = r#"{"name":"STABLE","type":"string","priority":1,"jsonPath":".status.stableRevision"}"#,
+    printcolumn = r#"{"name":"CANDIDATE","type":"string","priority":1,"jsonPath":".status.candidateRevision"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSpec {
+    /// The Deployment that is released. Cannot be changed: delete the Release and create another one.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.targetRef cannot be changed; delete this Release and create one for the other Deployment"))]
+    pub target_ref: TargetRef,
+    /// What people call this version, for example `1.4.2`. Shown, never interpreted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version: Option<String>,
+    /// The image each named container of the Deployment should run. Containers not named keep theirs.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("spec.images must name at least one container and its image, for example {app: registry.example/shop/checkout:1.4.2}"))]
+    #[x_kube(validation = Rule::new("self.all(c, self[c].size() > 0 && self[c].size() <= 512 && !self[c].contains(' '))").message("spec.images: each image must be a reference of 1 to 512 characters without spaces, for example registry.example/shop/checkout:1.4.2"))]
+    pub images: BTreeMap<String, String>,
+    /// Stops time and new releases, never safety: a bad version is rolled back all the same.
+    #[serde(default)]
+    pub paused: bool,
+    /// Where the traffic comes from.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// The steps. Default: 1 pod for 10 min, 30 % for 30 min, 100 % watched for 30 min.
+    #[serde(default)]
+    pub plan: Plan,
+    /// What convicts a version.
+    #[serde(default)]
+    pub checks: Checks,
+    /// Who is told, and of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub notify: Vec<Notify>,
+}
+
+/// Names the Deployment, in the Release's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRef {
+    #[x_kube(validation = Rule::new("self == 'apps/v1'").message("spec.targetRef.apiVersion must be apps/v1"))]
+    pub api_version: String,
+    #[x_kube(validation = Rule::new("self == 'Deployment'").message("spec.targetRef.kind must be Deployment"))]
+    pub kind: String,
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Which Services and routes carry the workload's traffic.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// The Services whose pods are split. Default: every Service whose selector matches the Deployment's template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub services: Option<Vec<String>>,
+    /// The routes that send to those Services. None: traffic is split by the number of pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub routes: Vec<RouteRef>,
+    /// Requests with this header always reach the candidate. Needs a route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_header: Option<Header>,
+}
+
+/// A route of the Release's namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRef {
+    #[serde(default = "gateway_group")]
+    #[x_kube(validation = Rule::new("self == 'gateway.networking.k8s.io'").message("spec.traffic.routes[].group must be gateway.networking.k8s.io"))]
+    pub group: String,
+    #[serde(default = "http_route")]
+    #[x_kube(validation = Rule::new("self == 'HTTPRoute'").message("spec.traffic.routes[].kind must be HTTPRoute"))]
+    pub kind: String,
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+fn gateway_group() -> String {
+    "gateway.networking.k8s.io".into()
+}
+
+fn http_route() -> String {
+    "HTTPRoute".into()
+}
+
+/// A request header and the value that selects the candidate.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$"))]
+    pub name: String,
+    #[schemars(length(min = 1, max = 256))]
+    pub value: String,
+}
+
+/// One Notifier of the operator's namespace and what it hears of.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notify {
+    #[schemars(length(min = 1, max = 253))]
+    pub notifier: String,
+    /// Reasons, as they stand in events. Empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub on: Vec<super::notice::Reason>,
+}

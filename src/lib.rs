@@ -1,0 +1,3 @@
+//! Haldane takes new versions of Deployments through canary steps on Kubernetes, and brings them back when they are bad.
+
+pub mod api;
