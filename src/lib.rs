@@ -1,3 +1,6 @@
 //! Haldane takes new versions of Deployments through canary steps on Kubernetes, and brings them back when they are bad.
 
+pub mod act;
 pub mod api;
+pub mod error;
+pub mod observe;

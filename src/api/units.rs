@@ -31,9 +31,8 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed: kube::core::Duration = text
-            .parse()
-            .map_err(|e| format!("'{text}' is not a duration such as 90s, 10m or 1h30m: {e}"))?;
+        let parsed: kube::core::Duration =
+            text.parse().map_err(|e| format!("'{text}' is not a duration such as 90s, 10m or 1h30m: {e}"))?;
         if parsed.is_negative() {
             return Err(format!("'{text}' is negative; write a duration of 0s or more"));
         }
@@ -65,7 +64,7 @@ impl fmt::Display for Span {
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let millis = self.0.as_millis();
-        if millis % 1000 == 0 {
+        if millis.is_multiple_of(1000) {
             s.collect_str(&format_args!("{}s", millis / 1000))
         } else {
             s.collect_str(&format_args!("{millis}ms"))
@@ -179,11 +178,13 @@ impl At {
         Duration::try_from(self.0.duration_since(earlier.0)).unwrap_or_default()
     }
 
+    #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
         Self(self.0.saturating_add(span).unwrap_or(Timestamp::MAX))
     }
 
+    #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
         Self(self.0.saturating_sub(span).unwrap_or(Timestamp::MIN))

@@ -1,0 +1,73 @@
+//! `Effect`: one write to the cluster. Data, so that the order of writes can be tested without a cluster.
+
+use crate::api::{checks::SmokePoint, release::RouteRef};
+
+/// One write. Each is idempotent and guarded (`test` on what was seen, or a resourceVersion).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    AddFinalizer,
+    DropFinalizer,
+    /// `spec.paused = true` on the Deployment.
+    Pause,
+    /// `spec.paused = false`; never while a Service is pinned.
+    Unpause,
+    /// Sets our `pod-template-hash` in the Service's selector.
+    Pin {
+        service: String,
+        hash: String,
+    },
+    Unpin {
+        service: String,
+    },
+    /// `<service>-canary`, selecting the candidate by its hash.
+    CreateCanaryService {
+        service: String,
+    },
+    DeleteCanaryService {
+        service: String,
+    },
+    /// The ownerless ReplicaSet, template = the Deployment's with the candidate's images.
+    CreateCandidate {
+        size: u32,
+    },
+    ScaleCandidate {
+        size: u32,
+    },
+    /// The mark that keeps others from deleting it.
+    MarkCandidate {
+        carries_traffic: bool,
+    },
+    DeleteCandidate,
+    /// Both of our backendRefs and the header rule of one route, in one patch.
+    Route {
+        route: RouteRef,
+        weight: u32,
+        header: bool,
+    },
+    /// The route as the user wrote it.
+    RestoreRoute {
+        route: RouteRef,
+    },
+    /// A zero-sized ReplicaSet of the Deployment with the candidate's template: it would be adopted in its place.
+    DeleteEqualSet {
+        name: String,
+    },
+    /// One JSON patch: the hand-over label, `Recreate`, and the candidate's template.
+    TakeTemplate,
+    /// The user's labels on the candidate's ReplicaSet, so that the Deployment adopts it.
+    Offer {
+        wanted: u32,
+    },
+    /// Those labels off again: the Deployment releases it with all its pods.
+    Withdraw,
+    /// The stable template and the user's strategy back, the hand-over label off; stays paused.
+    RestoreTemplate,
+    /// The user's strategy back, un-paused, the hand-over label off: one write.
+    FinishHandOver,
+    StartSmoke {
+        point: SmokePoint,
+    },
+    DeleteSmoke {
+        point: SmokePoint,
+    },
+}

@@ -1,0 +1,20 @@
+//! What every write needs to know: whose release it is, and which objects it is about.
+
+use kube::Client;
+
+use crate::api::state::{Candidate, Version};
+
+/// The release a write belongs to. The client refuses writes without leadership and ends every call in time.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    pub client: Client,
+    pub namespace: &'a str,
+    /// The Release's name and UID.
+    pub release: &'a str,
+    pub release_uid: &'a str,
+    /// The Deployment's name and UID; a namesake with another UID is never written to.
+    pub target: &'a str,
+    pub target_uid: &'a str,
+    pub stable: &'a Version,
+    pub candidate: Option<&'a Candidate>,
+}

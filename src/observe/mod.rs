@@ -1,0 +1,3 @@
+//! World → `Seen`. Reads only, and the only place with a clock.
+
+pub mod seen;

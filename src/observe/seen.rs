@@ -1,0 +1,353 @@
+//! `Seen`: the world as one pass sees it. Plain data: `decide` and `act::steps` read it, nothing here calls anything.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::api::{
+    action::{ActionType, PromoteTo},
+    checks::SmokePoint,
+    release::RouteRef,
+    state::{PinnedTraffic, Revision},
+    units::At,
+};
+
+/// One snapshot with one `now`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub now: At,
+    pub release: ReleaseSeen,
+    pub target: Target,
+    /// The candidate's ReplicaSet of the present attempt, or one left over from a lost status.
+    pub candidate: Option<CandidateSet>,
+    /// Pods of both sides.
+    pub pods: Vec<Pod>,
+    /// The Services that count, in the order of their names.
+    pub services: Vec<ServiceSeen>,
+    /// The routes that count, in the order of `spec.traffic.routes`.
+    pub routes: Vec<RouteSeen>,
+    pub metrics: Feed,
+    /// Results of the HTTP health check and of `up`, by pod.
+    pub probes: Vec<Probe>,
+    /// The smoke Job of the present candidate, by its moment.
+    pub smoke: BTreeMap<SmokePoint, SmokeSeen>,
+    /// Orders not yet handled, oldest first.
+    pub orders: Vec<Order>,
+    /// When this process wrote the weight 0 or the pin of a running rollback; `None` after a restart.
+    pub route_written_at: Option<At>,
+    /// `(seq, channel)` pairs that a sender has delivered or given up since the last status write.
+    pub delivered: Vec<(u64, String)>,
+}
+
+/// The Release's own metadata.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseSeen {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub generation: i64,
+    pub created_at: Option<At>,
+    pub deleting: bool,
+    pub finalizer: bool,
+    pub namespace_terminating: bool,
+    /// The name of an older Release for the same Deployment, or for a route rule this one wants.
+    pub conflict: Option<String>,
+    /// Why a named object of the operator's namespace cannot be used: one sentence per problem.
+    pub problems: Vec<String>,
+}
+
+/// The Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Missing,
+    Found(Box<Workload>),
+}
+
+impl Target {
+    pub fn found(&self) -> Option<&Workload> {
+        match self {
+            Self::Found(workload) => Some(workload),
+            Self::Missing => None,
+        }
+    }
+}
+
+/// The Deployment and the ReplicaSets it owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    pub name: String,
+    pub uid: String,
+    /// `metadata.generation == status.observedGeneration`.
+    pub observed: bool,
+    pub paused: bool,
+    pub deleting: bool,
+    /// `spec.replicas`.
+    pub wanted: u32,
+    /// Identity and images of `spec.template` as it stands.
+    pub revision: Revision,
+    pub images: BTreeMap<String, String>,
+    /// Identity of the template with the Release's images put in; equal to `revision` when they are in already.
+    pub asked: Asked,
+    /// The value of the label `haldane.dev/handover`: the candidate id of a hand-over that has begun.
+    pub handover: Option<String>,
+    /// `spec.strategy.type == Recreate` (ours during a hand-over, else the user's).
+    pub recreate: bool,
+    /// ReplicaSets owned by the Deployment, newest revision first.
+    pub sets: Vec<OwnedSet>,
+    /// All old pods replaced and all wanted pods available, as `kubectl rollout status` would say.
+    pub settled: bool,
+    /// Why a release of this workload is refused (hostPort, ReadWriteOnce volume, …): one sentence each.
+    pub refusals: Vec<String>,
+    /// What a release of this workload should be warned of: one sentence each.
+    pub warnings: Vec<String>,
+    /// The longest preStop delay of its containers.
+    pub pre_stop: Duration,
+    /// Whether a HorizontalPodAutoscaler scales it.
+    pub autoscaled: bool,
+}
+
+/// What `spec.images` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub revision: Revision,
+    pub images: BTreeMap<String, String>,
+    /// Container names in `spec.images` that the template does not have.
+    pub unknown: Vec<String>,
+}
+
+/// A ReplicaSet that the Deployment owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedSet {
+    pub name: String,
+    pub uid: String,
+    /// The value of `pod-template-hash`.
+    pub hash: String,
+    /// Identity of its template without that label.
+    pub revision: Revision,
+    /// `deployment.kubernetes.io/revision`.
+    pub number: u64,
+    pub size: u32,
+    pub ready: u32,
+    pub available: u32,
+}
+
+/// The candidate's own ReplicaSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateSet {
+    pub name: String,
+    pub uid: String,
+    /// The attempt it belongs to.
+    pub id: String,
+    /// The value of `pod-template-hash`.
+    pub hash: String,
+    pub revision: Revision,
+    pub size: u32,
+    pub ready: u32,
+    pub available: u32,
+    pub deleting: bool,
+    /// `status.observedGeneration` has caught up.
+    pub observed: bool,
+    /// It carries the user's labels, so that his Deployment adopts it.
+    pub offered: bool,
+    pub owner: Owner,
+    /// It is marked as carrying traffic, which protects it from deletion by others.
+    pub carries_traffic: bool,
+}
+
+/// Who controls the candidate's ReplicaSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Nobody,
+    /// The user's Deployment has adopted it.
+    Deployment,
+    Stranger,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    Stable,
+    Candidate,
+}
+
+/// One pod of either side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub name: String,
+    pub side: Side,
+    pub ready: bool,
+    pub terminating: bool,
+    pub created_at: At,
+    /// Since when `Ready` has had its present value.
+    pub ready_changed_at: Option<At>,
+    pub restarts: u32,
+    pub trouble: Option<PodTrouble>,
+}
+
+/// Why a pod cannot do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodTrouble {
+    /// `CrashLoopBackOff`, or containers that ended and restarted: the container, its exit code and reason.
+    Crash(String),
+    /// `ImagePullBackOff`, `ErrImagePull`, `InvalidImageName`: the container and the runtime's words.
+    Image(String),
+    /// Wrong Secret, ConfigMap or command: `CreateContainerConfigError` and the like.
+    Config(String),
+    /// The scheduler's words.
+    Unschedulable(String),
+    /// Evicted, preempted or lost with its node: not the version's fault.
+    Evicted(String),
+}
+
+/// A Service whose pods are split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSeen {
+    pub name: String,
+    /// The value of our `pod-template-hash` in its selector.
+    pub pin: Option<String>,
+    /// Endpoints that serve and do not terminate.
+    pub stable_endpoints: u32,
+    pub candidate_endpoints: u32,
+    /// `<name>-canary` exists and is ours.
+    pub canary_service: bool,
+    /// Endpoints of `<name>-canary` that serve and do not terminate.
+    pub canary_endpoints: u32,
+    /// Why it cannot be used (missing, ExternalName, without selector, canary name taken).
+    pub problem: Option<String>,
+}
+
+/// A route and what it sends where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSeen {
+    pub route: RouteRef,
+    /// Why it cannot be used (missing, CRD absent, does not name the Service, weights that cannot be split).
+    pub problem: Option<String>,
+    /// How our backendRefs stand. `None`: as the user wrote them.
+    pub split: Option<Split>,
+    /// The user's own weights by `<route>/<rule>/<backend>`, to pin and to restore.
+    pub weights: BTreeMap<String, i32>,
+    /// All parents have accepted this very generation with resolved references.
+    pub confirmed: bool,
+    /// What the gateway says if it has not.
+    pub complaint: Option<String>,
+}
+
+/// The share that a route gives the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The candidate's share in percent.
+    pub weight: u32,
+    /// Whether the header rule is there.
+    pub header: bool,
+    /// Not all rules say the same, or the header rule is broken: somebody else changed them.
+    pub uneven: bool,
+}
+
+/// What the metric provider has told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Feed {
+    /// No provider is named: health alone decides.
+    Unset,
+    /// Nothing usable, and why.
+    NoData {
+        why: String,
+    },
+    Data(Samples),
+}
+
+/// Raw counters per pod, up to a moment that all pods have reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    pub pods: Vec<PodSamples>,
+    pub scrape_interval: Duration,
+    /// The latency bound really counted above: the bucket's bound, seconds. `None`: no usable bucket.
+    pub slow_bound: Option<f64>,
+}
+
+/// One pod's counters, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodSamples {
+    pub pod: String,
+    pub points: Vec<Point>,
+}
+
+/// Counters as scraped: totals since the process started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub at: At,
+    pub requests: f64,
+    pub errors: f64,
+    /// Requests with a measured duration, and those of them above the bound.
+    pub timed: f64,
+    pub slow: f64,
+}
+
+/// The HTTP health check (or `up`) of one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub pod: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Successes since the pod is known.
+    pub successes: u32,
+    /// What the last failure said.
+    pub last: String,
+}
+
+/// The smoke Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SmokeSeen {
+    Running { since: At },
+    Succeeded,
+    Failed(String),
+}
+
+/// A ReleaseAction that has not been handled yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub uid: String,
+    pub release_uid: String,
+    pub revision: String,
+    pub kind: ActionType,
+    pub to: PromoteTo,
+    pub until: Option<At>,
+    pub by: String,
+    pub reason: Option<String>,
+    /// The API server proves `by` (the admission policy is in place).
+    pub proven: bool,
+}
+
+impl Seen {
+    /// Ready, not terminating pods of a side.
+    pub fn ready(&self, side: Side) -> u32 {
+        let count = self.pods.iter().filter(|p| p.side == side && p.ready && !p.terminating).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Pods of a side that still run, ready or not.
+    pub fn alive(&self, side: Side) -> u32 {
+        let count = self.pods.iter().filter(|p| p.side == side && !p.terminating).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// The candidate's share as the data plane has it: the highest of the routes, or the share of the pods behind the
+    /// Services.
+    pub fn weight(&self, traffic: &PinnedTraffic) -> u32 {
+        if traffic.routed() {
+            return self.routes.iter().filter_map(|r| r.split).map(|s| s.weight).max().unwrap_or(0);
+        }
+        let hash = self.candidate.as_ref().map(|c| c.hash.as_str());
+        let (stable, candidate) = (self.ready(Side::Stable), self.ready(Side::Candidate));
+        let share = |n: u32, of: u32| if of == 0 { 0 } else { (100 * n).div_ceil(of) };
+        let by_pods = share(candidate, stable + candidate);
+        if self.services.is_empty() {
+            return by_pods; // a worker: each pod takes its part of the work
+        }
+        self.services
+            .iter()
+            .map(|s| match (&s.pin, hash) {
+                (Some(pin), Some(hash)) if pin == hash => 100,
+                (Some(_), _) => 0,
+                (None, _) => share(s.candidate_endpoints, s.stable_endpoints + s.candidate_endpoints),
+            })
+            .max()
+            .unwrap_or(by_pods)
+    }
+}
