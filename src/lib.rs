@@ -2,5 +2,6 @@
 
 pub mod act;
 pub mod api;
+pub mod cli;
 pub mod error;
 pub mod observe;

@@ -24,8 +24,8 @@ use super::units::At;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a ReleaseAction cannot be changed; create another one"))]
-#[x_kube(validation = Rule::new("self.type == 'Promote' || !has(self.to)").message("spec.to is for type Promote only"))]
-#[x_kube(validation = Rule::new("self.type == 'Pause' || !has(self.until)").message("spec.until is for type Pause only"))]
+#[x_kube(validation = Rule::new("self.type == 'Promote' || !has(self.to)").message("spec.to is for type Promote only; remove it"))]
+#[x_kube(validation = Rule::new("self.type == 'Pause' || !has(self.until)").message("spec.until is for type Pause only; remove it"))]
 pub struct ReleaseActionSpec {
     /// The Release's name, in the same namespace.
     #[schemars(length(min = 1, max = 253))]
@@ -36,6 +36,7 @@ pub struct ReleaseActionSpec {
     /// The revision the person saw: the candidate's, or the stable one's where there is no candidate.
     #[schemars(length(min = 1, max = 64))]
     pub revision: String,
+    /// What is ordered.
     pub r#type: ActionType,
     /// For Promote. Default: NextStep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +47,7 @@ pub struct ReleaseActionSpec {
     /// Who orders it; the API server proves that it is the caller.
     #[schemars(length(min = 1, max = 512))]
     pub by: String,
+    /// Why, in a person's words. Shown in events and history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,

@@ -4,12 +4,12 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Percent, Span};
+use super::units::{A_SECOND_OR_MORE, Percent, Span};
 
 /// The triggers and what to do when nothing can be known. Defaults are the organisation's rollback rule.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.source) || has(self.provider)").message("spec.checks.source needs spec.checks.provider: the name of a MetricProvider"))]
+#[x_kube(validation = Rule::new("has(self.provider) || self.source.preset == 'App'").message("spec.checks.source needs spec.checks.provider: the name of a MetricProvider of the operator's namespace"))]
 pub struct Checks {
     /// A MetricProvider of the operator's namespace. None: pod health, the HTTP check and the smoke test alone decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,10 +18,13 @@ pub struct Checks {
     /// Which series tell of requests.
     #[serde(default)]
     pub source: Source,
+    /// Convicts by failed requests.
     #[serde(default)]
     pub error_rate: ErrorRate,
+    /// Convicts by slow requests.
     #[serde(default)]
     pub latency: Latency,
+    /// Convicts by pods that fail their checks.
     #[serde(default)]
     pub health: Health,
     /// A Job that must succeed. None: no smoke test.
@@ -55,6 +58,7 @@ pub struct Checks {
 #[x_kube(validation = Rule::new("self.preset != 'Custom' || (has(self.total) && has(self.errors))").message("spec.checks.source: preset Custom needs total and errors: PromQL selectors or sums by pod of raw counters"))]
 #[x_kube(validation = Rule::new("self.preset == 'Custom' || !(has(self.total) || has(self.errors) || has(self.latency))").message("spec.checks.source: total, errors and latency are for preset Custom only; remove them or set preset: Custom"))]
 pub struct Source {
+    /// A family of series known by name, or Custom.
     #[serde(default)]
     pub preset: Preset,
     /// A counter of all requests, one series per pod after `sum by (pod)`.
@@ -89,8 +93,10 @@ pub enum Preset {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorRate {
+    /// The share of failed requests that is still accepted.
     #[serde(default = "five_percent")]
     pub max: Percent,
+    /// How long without a break.
     #[serde(default = "two_minutes", rename = "for")]
     pub hold: Span,
 }
@@ -99,23 +105,29 @@ pub struct ErrorRate {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latency {
+    /// Which percentile.
     #[serde(default = "ninety_nine")]
     #[schemars(range(min = 50, max = 99))]
     pub percentile: u32,
+    /// The latency that is still accepted.
     #[serde(default = "two_seconds")]
     pub max: Span,
+    /// How long without a break.
     #[serde(default = "five_minutes", rename = "for")]
     pub hold: Span,
 }
 
 /// So many failed checks of one pod in a row: not ready, not scraped (`up`), or the HTTP check failed.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
+    /// Failed checks of one pod in a row that convict.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 20))]
     pub failures: u32,
+    /// The time between two checks of a pod.
     #[serde(default = "ten_seconds")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.checks.health.every must be at least 1s"))]
     pub every: Span,
     /// Asked of each pod. None: readiness and `up` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,11 +138,13 @@ pub struct Health {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpCheck {
+    /// The path, from the root.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.startsWith('/')").message("spec.checks.health.http.path must start with /"))]
     pub path: String,
     /// A container port, by name or number.
     #[schemars(length(min = 1, max = 15))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]+$') ? (int(self) >= 1 && int(self) <= 65535) : self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')").message("spec.checks.health.http.port must be the name of a container port, such as http, or a number from 1 to 65535 in quotes"))]
     pub port: String,
 }
 
@@ -138,19 +152,25 @@ pub struct HttpCheck {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Smoke {
+    /// The image that holds the test.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
+    /// Instead of the image's entry point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub command: Vec<String>,
+    /// Arguments of the command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub args: Vec<String>,
+    /// How long the Job may take; then it has failed.
     #[serde(default = "five_minutes")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.checks.smoke.timeout must be at least 1s"))]
     pub timeout: Span,
     /// When it runs. Default: in the first step and at 100 %.
     #[serde(default = "SmokePoint::both")]
     #[schemars(length(min = 1, max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub after: Vec<SmokePoint>,
 }
 
@@ -165,7 +185,9 @@ pub enum SmokePoint {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fallback {
+    /// How long without a break.
     pub after: Span,
+    /// What happens then.
     pub then: Then,
 }
 

@@ -2,9 +2,11 @@
 
 pub mod action;
 pub mod checks;
+pub mod crd;
 pub mod notice;
 pub mod plan;
 pub mod provider;
+pub mod reference;
 pub mod release;
 pub mod state;
 pub mod status;

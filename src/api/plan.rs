@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::Span;
+use super::units::{A_SECOND_OR_MORE, Span};
 
 /// The steps, the watch after them, and the patience with pods. Defaults are the organisation's canary rule.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,15 +13,16 @@ pub struct Plan {
     /// Walked in order; the last one is `weight: 100`. Weights never go down.
     #[serde(default = "Plan::default_steps")]
     #[schemars(length(min = 1, max = 20))]
-    #[x_kube(validation = Rule::new("self[self.size() - 1].?weight.orValue(0) == 100").message("spec.plan.steps: the last step must be {weight: 100}"))]
+    #[x_kube(validation = Rule::new("self.size() == 0 || (has(self[self.size() - 1].weight) && self[self.size() - 1].weight == 100)").message("spec.plan.steps: the last step must be {weight: 100}"))]
     #[x_kube(validation = Rule::new("self.all(s, has(s.pods) || has(s.weight))").message("spec.plan.steps: each step needs pods or weight, for example {weight: 30, for: 30m}"))]
-    #[x_kube(validation = Rule::new("self.all(a, self.all(b, !has(a.weight) || !has(b.weight) || self.indexOf(a) >= self.indexOf(b) || a.weight <= b.weight))").message("spec.plan.steps: weights must not go down from one step to the next"))]
+    #[x_kube(validation = Rule::new("self.filter(s, has(s.weight)).map(s, s.weight).isSorted()").message("spec.plan.steps: weights must not go down from one step to the next; put the steps in rising order"))]
     pub steps: Vec<Step>,
     /// After 100 %, with the old pods still warm.
     #[serde(default)]
     pub watch: Watch,
     /// How long pods may take to become ready. Then the candidate is withdrawn.
     #[serde(default = "Plan::default_deadline")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.plan.deadline must be at least 1s: pods need time to become ready"))]
     pub deadline: Span,
 }
 
@@ -46,6 +47,7 @@ pub struct Step {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Watch {
+    /// The time at 100 % before the Deployment takes the candidate's pods over.
     #[serde(default = "Watch::default_hold", rename = "for")]
     pub hold: Span,
 }

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::Span;
+use super::units::{A_SECOND_OR_MORE, Span};
 
 /// A Prometheus (or one that speaks its query API) that Releases may name.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,12 +30,15 @@ pub struct MetricProviderSpec {
     /// The namespaces whose Releases may use it. `*` is all of them. Empty: none.
     #[serde(default)]
     #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed_namespaces: Vec<String>,
     /// How often Prometheus scrapes the applications.
     #[serde(default = "fifteen_seconds")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.scrapeInterval must be at least 1s"))]
     pub scrape_interval: Span,
     /// How long one query may take.
     #[serde(default = "five_seconds")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.timeout must be at least 1s"))]
     pub timeout: Span,
     /// The label that holds a series' namespace.
     #[serde(default = "namespace")]
@@ -45,6 +48,7 @@ pub struct MetricProviderSpec {
     #[serde(default = "pod")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$"))]
     pub pod_label: String,
+    /// How to say who asks. None: without a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// A PEM bundle to trust instead of the system's.
@@ -53,6 +57,7 @@ pub struct MetricProviderSpec {
     /// Sent with each query, for example a tenant header.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub headers: Vec<ExtraHeader>,
 }
 
@@ -64,6 +69,7 @@ pub struct Auth {
     /// The key that holds a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<SecretKey>,
+    /// A name and a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
 }
@@ -72,8 +78,10 @@ pub struct Auth {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Basic {
+    /// The name.
     #[schemars(length(min = 1, max = 256))]
     pub username: String,
+    /// The key that holds the password.
     pub password: SecretKey,
 }
 
@@ -81,8 +89,10 @@ pub struct Basic {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
+    /// The Secret's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// The key in it.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
@@ -92,11 +102,14 @@ pub struct SecretKey {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.value) != has(self.secret)").message("spec.headers[]: needs exactly one of value and secret"))]
 pub struct ExtraHeader {
+    /// The header's name.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$"))]
     pub name: String,
+    /// The value, in plain sight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub value: Option<String>,
+    /// The key that holds the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretKey>,
 }
@@ -117,7 +130,9 @@ pub struct NotifierSpec {
     /// The namespaces whose Releases may use it. `*` is all of them. Empty: none.
     #[serde(default)]
     #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed_namespaces: Vec<String>,
+    /// An HTTP endpoint that takes events.
     pub webhook: Webhook,
 }
 
@@ -126,6 +141,7 @@ pub struct NotifierSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.url) != has(self.urlFrom)").message("spec.webhook needs exactly one of url and urlFrom"))]
 pub struct Webhook {
+    /// The address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')").message("spec.webhook.url must start with http:// or https://"))]
@@ -133,10 +149,14 @@ pub struct Webhook {
     /// For addresses that are themselves secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_from: Option<SecretKey>,
+    /// How long one attempt may take.
     #[serde(default = "five_seconds")]
+    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.webhook.timeout must be at least 1s"))]
     pub timeout: Span,
+    /// Sent with each notice, for example a token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub headers: Vec<ExtraHeader>,
 }
 

@@ -43,9 +43,9 @@ pub struct ReleaseSpec {
     #[schemars(length(min = 1, max = 64))]
     pub version: Option<String>,
     /// The image each named container of the Deployment should run. Containers not named keep theirs.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 512}))]
     #[x_kube(validation = Rule::new("self.size() > 0").message("spec.images must name at least one container and its image, for example {app: registry.example/shop/checkout:1.4.2}"))]
-    #[x_kube(validation = Rule::new("self.all(c, self[c].size() > 0 && self[c].size() <= 512 && !self[c].contains(' '))").message("spec.images: each image must be a reference of 1 to 512 characters without spaces, for example registry.example/shop/checkout:1.4.2"))]
+    #[x_kube(validation = Rule::new("self.all(c, self[c].matches('^[^ \\\\t\\\\r\\\\n]+$'))").message("spec.images: each image must be a reference without spaces, for example registry.example/shop/checkout:1.4.2"))]
     pub images: BTreeMap<String, String>,
     /// Stops time and new releases, never safety: a bad version is rolled back all the same.
     #[serde(default)]
@@ -62,6 +62,7 @@ pub struct ReleaseSpec {
     /// Who is told, and of what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["notifier".into()]))]
     pub notify: Vec<Notify>,
 }
 
@@ -69,10 +70,13 @@ pub struct ReleaseSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
+    /// `apps/v1`.
     #[x_kube(validation = Rule::new("self == 'apps/v1'").message("spec.targetRef.apiVersion must be apps/v1"))]
     pub api_version: String,
     #[x_kube(validation = Rule::new("self == 'Deployment'").message("spec.targetRef.kind must be Deployment"))]
+    /// `Deployment`.
     pub kind: String,
+    /// The Deployment's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -80,14 +84,18 @@ pub struct TargetRef {
 /// Which Services and routes carry the workload's traffic.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.canaryHeader) || (has(self.routes) && self.routes.size() > 0)").message("spec.traffic.canaryHeader needs a route to carry its rule; name one in spec.traffic.routes or remove canaryHeader"))]
+#[x_kube(validation = Rule::new("!has(self.routes) || self.routes.size() == 0 || !has(self.services) || self.services.size() > 0").message("spec.traffic.routes need a Service to split; remove services: [] or name the Services"))]
 pub struct Traffic {
     /// The Services whose pods are split. Default: every Service whose selector matches the Deployment's template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub services: Option<Vec<String>>,
     /// The routes that send to those Services. None: traffic is split by the number of pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["group".into(), "kind".into(), "name".into()]))]
     pub routes: Vec<RouteRef>,
     /// Requests with this header always reach the candidate. Needs a route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,12 +106,15 @@ pub struct Traffic {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteRef {
+    /// `gateway.networking.k8s.io`.
     #[serde(default = "gateway_group")]
     #[x_kube(validation = Rule::new("self == 'gateway.networking.k8s.io'").message("spec.traffic.routes[].group must be gateway.networking.k8s.io"))]
     pub group: String,
+    /// `HTTPRoute`.
     #[serde(default = "http_route")]
     #[x_kube(validation = Rule::new("self == 'HTTPRoute'").message("spec.traffic.routes[].kind must be HTTPRoute"))]
     pub kind: String,
+    /// The route's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -120,20 +131,24 @@ fn http_route() -> String {
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
+    /// The header's name, compared without regard to case.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$"))]
     pub name: String,
+    /// The exact value.
     #[schemars(length(min = 1, max = 256))]
     pub value: String,
 }
 
 /// One Notifier of the operator's namespace and what it hears of.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notify {
+    /// The Notifier's name.
     #[schemars(length(min = 1, max = 253))]
     pub notifier: String,
     /// Reasons, as they stand in events. Empty: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub on: Vec<super::notice::Reason>,
 }

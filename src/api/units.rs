@@ -13,6 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
 
+/// CEL: the duration is one second or more. A text that is no duration is refused by another rule.
+pub(super) const A_SECOND_OR_MORE: &str =
+    r"!self.matches('^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$') || duration(self) >= duration('1s')";
+
 impl Span {
     pub const fn secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
@@ -31,6 +35,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("an empty text is not a duration; write for example 90s, 10m or 1h30m".into());
+        }
         let parsed: kube::core::Duration =
             text.parse().map_err(|e| format!("'{text}' is not a duration such as 90s, 10m or 1h30m: {e}"))?;
         if parsed.is_negative() {
@@ -86,7 +93,10 @@ impl JsonSchema for Span {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 32, "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"})
+        json_schema!({"type": "string", "maxLength": 32, "x-kubernetes-validations": [{
+            "rule": r"self.matches('^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('8760h')",
+            "message": "must be a duration up to 8760h, such as 90s, 10m or 1h30m",
+        }]})
     }
 }
 
@@ -155,7 +165,10 @@ impl JsonSchema for Percent {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 8, "pattern": r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$"})
+        json_schema!({"type": "string", "maxLength": 8, "x-kubernetes-validations": [{
+            "rule": r"self.matches('^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$')",
+            "message": "must be a percentage between 0% and 100% in quotes, such as \"5%\" or \"0.25%\"",
+        }]})
     }
 }
 
