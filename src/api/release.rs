@@ -45,7 +45,7 @@ pub struct ReleaseSpec {
     /// The image each named container of the Deployment should run. Containers not named keep theirs.
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 512}))]
     #[x_kube(validation = Rule::new("self.size() > 0").message("spec.images must name at least one container and its image, for example {app: registry.example/shop/checkout:1.4.2}"))]
-    #[x_kube(validation = Rule::new("self.all(c, self[c].matches('^[^ \\\\t\\\\r\\\\n]+$'))").message("spec.images: each image must be a reference without spaces, for example registry.example/shop/checkout:1.4.2"))]
+    #[x_kube(validation = Rule::new("self.all(c, self[c].matches('^[!-~]+$'))").message("spec.images: each image must be a reference without spaces, for example registry.example/shop/checkout:1.4.2"))]
     pub images: BTreeMap<String, String>,
     /// Stops time and new releases, never safety: a bad version is rolled back all the same.
     #[serde(default)]

@@ -15,7 +15,7 @@ pub struct Span(pub Duration);
 
 /// CEL: the duration is one second or more. A text that is no duration is refused by another rule.
 pub(super) const A_SECOND_OR_MORE: &str =
-    r"!self.matches('^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$') || duration(self) >= duration('1s')";
+    r"!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || duration(self) >= duration('1s')";
 
 impl Span {
     pub const fn secs(seconds: u64) -> Self {
@@ -94,7 +94,7 @@ impl JsonSchema for Span {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "maxLength": 32, "x-kubernetes-validations": [{
-            "rule": r"self.matches('^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('8760h')",
+            "rule": r"self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) <= duration('8760h')",
             "message": "must be a duration up to 8760h, such as 90s, 10m or 1h30m",
         }]})
     }
@@ -166,7 +166,7 @@ impl JsonSchema for Percent {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "maxLength": 8, "x-kubernetes-validations": [{
-            "rule": r"self.matches('^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$')",
+            "rule": r"self.matches('^(100([.]0{1,4})?|[0-9]{1,2}([.][0-9]{1,4})?)%$')",
             "message": "must be a percentage between 0% and 100% in quotes, such as \"5%\" or \"0.25%\"",
         }]})
     }
