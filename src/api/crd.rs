@@ -162,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn no_field_is_a_word_that_yaml_takes_for_a_boolean() {
+        every_node(|path, _| {
+            let name = path.rsplit('.').next().unwrap();
+            assert!(!["y", "n", "yes", "no", "on", "off", "true", "false"].contains(&name), "{path}");
+        });
+    }
+
+    #[test]
     fn the_server_puts_no_defaults_into_the_memory() {
         every_node(|path, node| {
             assert!(!path.contains(".status.") || !node.contains_key("default"), "{path} has a default");

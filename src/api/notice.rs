@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::At;
 
-/// Why something is told. Stable names: events, metrics, conditions and `spec.notify[].on` use them.
+/// Why something is told. Stable names: events, metrics, conditions and `spec.notify[].reasons` use them.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reason {
     Accepted,

@@ -147,7 +147,8 @@ pub struct Notify {
     #[schemars(length(min = 1, max = 253))]
     pub notifier: String,
     /// Reasons, as they stand in events. Empty: all of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // Not `on`: YAML 1.1 reads that word as `true`, and no manifest could hold the field.
+    #[serde(default, rename = "reasons", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub on: Vec<super::notice::Reason>,
