@@ -3,5 +3,8 @@
 pub mod act;
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod error;
 pub mod observe;
+pub mod serve;
+pub mod tell;

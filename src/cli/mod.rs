@@ -4,6 +4,7 @@
 //! `wait` gives 2 and above a meaning of their own.
 
 mod crd;
+pub mod run;
 
 use std::process::ExitCode;
 

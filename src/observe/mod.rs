@@ -1,3 +1,4 @@
 //! World → `Seen`. Reads only, and the only place with a clock.
 
+pub mod clock;
 pub mod seen;

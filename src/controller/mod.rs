@@ -1,0 +1,10 @@
+//! The machinery around a pass: the client, leadership, watches, and the pass itself.
+
+pub mod active;
+pub mod backoff;
+pub mod client;
+pub mod context;
+pub mod lease;
+pub mod pass;
+pub mod run;
+pub mod watch;

@@ -1,0 +1,189 @@
+//! A pass from outside: leadership, time, panics and failures. What it does with a Release is `Work`.
+
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+    core::error_boundary::InvalidObject,
+    runtime::controller::Action,
+};
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, info_span, warn};
+
+use super::{
+    active::Interest,
+    context::{Context, Key},
+    watch::Guarded,
+};
+use crate::{
+    api::{Release, status::FORMAT_VERSION, units::At},
+    error::{Error, Result},
+    observe::clock,
+    tell::status::cut,
+};
+
+/// A whole pass takes no longer.
+pub const PASS_LIMIT: Duration = Duration::from_secs(20);
+/// After a conflict the world is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// An unreadable object's conditions are written under a name of their own, so that its memory stays as it is.
+const INVALID_MANAGER: &str = "haldane-invalid";
+
+/// What a pass leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct After {
+    /// When to look again; `None`: when something changes.
+    pub wake: Option<Duration>,
+    /// What is to be watched meanwhile.
+    pub interest: Option<Interest>,
+}
+
+/// One pass over one Release: observe → decide → remember → act → tell.
+pub trait Work: Send + Sync + 'static {
+    /// `release` is as the watch has it; the pass reads the present one itself.
+    fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>>;
+}
+
+/// Why a pass did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Failed(#[from] Error),
+    #[error("the pass was ended after {} s", PASS_LIMIT.as_secs())]
+    TimedOut,
+    #[error("the pass panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(Error::Stale(_)) => "stale",
+            Self::Failed(_) => "error",
+            Self::TimedOut => "timeout",
+            Self::Panicked(_) => "panic",
+        }
+    }
+}
+
+/// Runs one pass, whatever it does, and says when the next one is due.
+pub async fn run(work: &dyn Work, object: Arc<Guarded>, ctx: &Context) -> Action {
+    let uid = object.uid().unwrap_or_default();
+    let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    let span = info_span!("pass", namespace = key.namespace, release = key.name);
+    let mut leading = ctx.leading.clone();
+    if !*leading.borrow() {
+        return Action::await_change(); // all Releases are visited when leadership comes
+    }
+    let begun = clock::monotonic();
+    let outcome = {
+        let release = match &object.0 {
+            Ok(release) => Ok(Arc::new(release.clone())),
+            Err(invalid) => Err(invalid.clone()),
+        };
+        let pass = match release {
+            Ok(release) => work.pass(release, ctx.clone()),
+            Err(invalid) => tell_invalid(invalid, ctx.clone()).boxed(),
+        };
+        tokio::select! {
+            outcome = bounded(pass, PASS_LIMIT).instrument(span.clone()) => outcome,
+            // Work stops at once; what it has begun, the next leader finds in the state.
+            _ = leading.wait_for(|leads| !leads) => return Action::await_change(),
+        }
+    };
+    let took = begun.elapsed();
+    let _entered = span.enter();
+    match outcome {
+        Ok(after) => {
+            ctx.metrics.pass("ok", took);
+            ctx.backoff.succeeded(&uid);
+            ctx.active.set(&key, after.interest);
+            after.wake.map_or_else(Action::await_change, Action::requeue)
+        }
+        Err(failure) => {
+            ctx.metrics.pass(failure.name(), took);
+            if matches!(failure, Failure::Failed(Error::Stale(_))) {
+                return Action::requeue(LOOK_AGAIN);
+            }
+            let pause = ctx.backoff.failed(&uid);
+            warn!(error = %failure, again_after_ms = pause.as_millis(), "pass failed");
+            Action::requeue(pause)
+        }
+    }
+}
+
+/// On a task of its own, so that a panic ends the task and nothing else; ended with the caller.
+async fn bounded<F>(pass: F, limit: Duration) -> Result<After, Failure>
+where
+    F: Future<Output = Result<After>> + Send + 'static,
+{
+    let task = AbortOnDropHandle::new(tokio::spawn(AssertUnwindSafe(pass).catch_unwind().in_current_span()));
+    match timeout(limit, task).await {
+        Err(_) => Err(Failure::TimedOut),
+        Ok(Err(ended)) => Err(Failure::Panicked(ended.to_string())),
+        Ok(Ok(Err(panic))) => Err(Failure::Panicked(words(panic.as_ref()))),
+        Ok(Ok(Ok(outcome))) => Ok(outcome?),
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").to_owned()
+}
+
+/// An object that the schema let through and we cannot read. It is told what is wrong and else left alone.
+async fn tell_invalid(invalid: InvalidObject, ctx: Context) -> Result<After> {
+    let meta = &invalid.metadata;
+    let (uid, name) = (meta.uid.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+    let generation = meta.generation.unwrap_or(0);
+    let news = format!("{generation}: {}", invalid.error);
+    if !ctx.notes.invalid(&uid, &news) {
+        return Ok(After::default());
+    }
+    warn!(error = invalid.error, "this Release cannot be read");
+    let message = cut(&format!("this Release cannot be read: {}; correct the named field", invalid.error));
+    let patch = invalid_status(&name, &uid, generation, &message, clock::now());
+    let api: Api<Release> = Api::namespaced(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let params = PatchParams::apply(INVALID_MANAGER).force();
+    // The answer is as unreadable as the object: only a refusal counts.
+    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) | Err(kube::Error::SerdeError(_)) => Ok(After::default()),
+        Err(error) => {
+            ctx.notes.forget(&uid);
+            Err(Error::from_kube("writing the status of an unreadable Release", error))
+        }
+    }
+}
+
+fn invalid_status(name: &str, uid: &str, generation: i64, message: &str, now: At) -> serde_json::Value {
+    let at = now.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let condition = |kind: &str, status: &str| {
+        json!({
+            "type": kind, "status": status, "reason": "Invalid", "message": message,
+            "observedGeneration": generation, "lastTransitionTime": at,
+        })
+    };
+    json!({
+        "apiVersion": "haldane.dev/v1alpha1",
+        "kind": "Release",
+        "metadata": {"name": name, "uid": uid},
+        "status": {
+            "formatVersion": FORMAT_VERSION,
+            "observedGeneration": generation,
+            "message": message,
+            "conditions": [
+                condition("Accepted", "False"),
+                condition("Ready", "False"),
+                condition("Reconciling", "False"),
+                condition("Stalled", "True"),
+            ],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

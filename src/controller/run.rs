@@ -1,0 +1,167 @@
+//! The loop: watched Releases become passes, a bounded number at a time, while this process leads.
+
+use std::{convert::Infallible, future::Future, sync::Arc};
+
+use futures::{StreamExt, future::join_all};
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        Controller, Predicate, PredicateConfig, WatchStreamExt,
+        controller::{self, Action},
+        predicates, reflector,
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{
+    context::{Context, Key},
+    pass::{self, Work},
+    watch as watches,
+    watch::Guarded,
+};
+
+/// What is watched, and how much runs at once.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Empty: all namespaces.
+    pub namespaces: Vec<String>,
+    /// Passes at the same time.
+    pub concurrency: u16,
+}
+
+/// Runs until `stop`. `synced` turns true when all Releases have been listed once; a standby lists them too.
+pub async fn run(
+    ctx: Context,
+    watch_client: Client,
+    work: Arc<dyn Work>,
+    scope: Scope,
+    synced: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let namespaces: Vec<Option<String>> =
+        if scope.namespaces.is_empty() { vec![None] } else { scope.namespaces.iter().cloned().map(Some).collect() };
+    let slots = Arc::new(Semaphore::new(usize::from(scope.concurrency)));
+    let (loops, stores): (Vec<_>, Vec<_>) = namespaces
+        .into_iter()
+        .map(|namespace| one(&ctx, &watch_client, namespace, &work, &scope, &slots, &stop))
+        .unzip();
+    let filled = async {
+        for store in &stores {
+            if store.wait_until_ready().await.is_err() {
+                return;
+            }
+        }
+        synced.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    let near = watches::near(watch_client.clone(), ctx.active.clone(), ctx.kicks.clone());
+    tokio::select! {
+        _ = join_all(loops) => {}
+        () = filled => {}
+        () = near => {}
+        () = terms(&ctx) => {}
+    }
+}
+
+/// Leadership ends: what belongs to a term is dropped. The passes have noticed by themselves.
+async fn terms(ctx: &Context) {
+    let mut leading = ctx.leading.clone();
+    loop {
+        let leads = *leading.borrow_and_update();
+        ctx.metrics.leader(leads);
+        if !leads {
+            ctx.outbox.stop();
+            ctx.active.clear();
+        }
+        if leading.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The loop of one namespace, or of all.
+fn one(
+    ctx: &Context,
+    client: &Client,
+    namespace: Option<String>,
+    work: &Arc<dyn Work>,
+    scope: &Scope,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> (impl Future<Output = ()>, reflector::Store<Guarded>) {
+    let api: Api<Guarded> = match &namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let forget = {
+        let ctx = ctx.clone();
+        move |event: &watcher::Result<watcher::Event<Guarded>>| {
+            if let Ok(watcher::Event::Delete(gone)) = event {
+                let key = Key { namespace: gone.namespace().unwrap_or_default(), name: gone.name_any() };
+                ctx.forget(&key, &gone.uid().unwrap_or_default());
+            }
+        }
+    };
+    // Our own status writes need no pass of their own: the pass that wrote says when the next one is due.
+    let changes = predicates::generation::<Guarded>.combine(predicates::annotations).combine(predicates::finalizers);
+    let releases = watcher(api, watches::config())
+        .default_backoff()
+        .modify(|r| r.managed_fields_mut().clear())
+        .inspect(forget)
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(changes, PredicateConfig::default());
+    let kicks = ctx.kicks.listen().map(|key| ObjectRef::new(&key.name).within(&key.namespace));
+    // A new leader looks at everything.
+    let terms = terms_begun(ctx.leading.clone());
+    let (ctx, work, slots) = (ctx.clone(), work.clone(), slots.clone());
+    let triggers = watches::always(client.clone(), namespace, store.clone(), ctx.kicks.clone());
+    let controller = Controller::for_stream(releases, store.clone())
+        .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .reconcile_on(kicks)
+        .reconcile_all_on(terms)
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
+    let stop = stop.clone();
+    let passes = controller
+        .run(
+            move |object, ctx: Arc<Context>| {
+                let (work, slots, stop) = (work.clone(), slots.clone(), stop.clone());
+                async move {
+                    let pass = async {
+                        let _slot = slots.acquire().await;
+                        pass::run(work.as_ref(), object, &ctx).await
+                    };
+                    Ok::<_, Infallible>(stop.run_until_cancelled(pass).await.unwrap_or_else(Action::await_change))
+                }
+            },
+            |_, never, _| match *never {},
+            Arc::new(ctx),
+        )
+        .for_each(|outcome| {
+            if let Err(error) = outcome {
+                debug!(%error, "loop"); // a kick for a Release that is gone, or a watch that will be tried again
+            }
+            std::future::ready(())
+        });
+    let run = async move {
+        tokio::select! {
+            () = passes => {}
+            () = triggers => {}
+        }
+    };
+    (run, store)
+}
+
+/// One item each time leadership comes.
+fn terms_begun(leading: watch::Receiver<bool>) -> impl futures::Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(leading, |mut leading| async move {
+        leading.changed().await.ok()?;
+        leading.wait_for(|leads| *leads).await.ok()?;
+        Some(((), leading))
+    })
+}

@@ -1,0 +1,185 @@
+//! Watches: they only say that something changed. What it is now, a pass reads for itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
+
+use futures::{TryStreamExt, pin_mut};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{Deployment, ReplicaSet},
+        batch::v1::Job,
+        core::v1::{Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::DeserializeGuard,
+    runtime::{WatchStreamExt, reflector::Store, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::{
+    active::{Active, Near},
+    context::{Key, Kicks},
+};
+use crate::api::{Release, ReleaseAction};
+
+/// A watch that says nothing is asked again after this long: a dead connection is noticed within it.
+const WATCH_SECONDS: u32 = 60;
+/// Objects per page of a first list.
+const PAGE: u32 = 500;
+/// How long a namespace stays watched after its last release has ended; the next one often follows.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// A Release that may be unreadable.
+pub type Guarded = DeserializeGuard<Release>;
+
+/// Lists are quorum reads; kube's `any_semantic` would go back in time.
+pub fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
+}
+
+/// Follows orders and Deployments for ever: each change kicks the Releases it concerns.
+pub async fn always(client: Client, namespace: Option<String>, releases: Store<Guarded>, kicks: Kicks) {
+    let actions: Api<DeserializeGuard<ReleaseAction>> = scoped(&client, namespace.as_deref());
+    let orders = {
+        let kicks = kicks.clone();
+        follow("ReleaseAction", actions, move |action| {
+            if let Ok(action) = &action.0 {
+                kicks.kick(&action.namespace().unwrap_or_default(), &action.spec.release);
+            }
+        })
+    };
+    let deployments: Api<PartialObjectMeta<Deployment>> = scoped(&client, namespace.as_deref());
+    let targets = follow("Deployment", deployments, move |deployment| {
+        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+        let concerned = |r: &Guarded| {
+            r.namespace().as_deref() == Some(&namespace)
+                && r.0.as_ref().is_ok_and(|release| release.spec.target_ref.name == name)
+        };
+        for release in releases.state_filter(concerned) {
+            kicks.kick(&namespace, &release.name_any());
+        }
+    });
+    tokio::join!(orders, targets);
+}
+
+fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Keeps the namespaces with something under way watched, and only those.
+pub async fn near(client: Client, active: Active, kicks: Kicks) {
+    let mut list = active.changes();
+    let mut running: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    loop {
+        let wanted: BTreeSet<String> = list.borrow_and_update().keys().cloned().collect();
+        for namespace in &wanted {
+            running.entry(namespace.clone()).or_insert_with(|| {
+                info!(namespace, "watching");
+                let stop = CancellationToken::new();
+                let work = namespace_of(client.clone(), namespace.clone(), active.clone(), kicks.clone());
+                let until = stop.clone();
+                tokio::spawn(async move { until.run_until_cancelled_owned(Box::pin(work)).await });
+                stop
+            });
+        }
+        let idle = running.keys().any(|namespace| !wanted.contains(namespace));
+        let changed = async {
+            // The sender lives in `active`, which we hold.
+            list.changed().await.is_ok()
+        };
+        if idle {
+            tokio::select! {
+                _ = changed => {}
+                () = tokio::time::sleep(LINGER) => running.retain(|namespace, stop| {
+                    let keep = wanted.contains(namespace);
+                    if !keep {
+                        info!(namespace, "not watching any more");
+                        stop.cancel();
+                    }
+                    keep
+                }),
+            }
+        } else if !changed.await {
+            return;
+        }
+    }
+}
+
+async fn namespace_of(client: Client, namespace: String, active: Active, kicks: Kicks) {
+    let on = |near: Near| {
+        let (active, kicks) = (active.clone(), kicks.clone());
+        move |meta: &ObjectMeta| {
+            for Key { namespace, name } in active.touched(near, meta) {
+                kicks.kick(&namespace, &name);
+            }
+        }
+    };
+    let route = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
+        "httproutes",
+    );
+    let routes: Api<PartialObjectMeta<DynamicObject>> = Api::namespaced_with(client.clone(), &namespace, &route);
+    let (on_set, on_pod, on_service) = (on(Near::ReplicaSet), on(Near::Pod), on(Near::Service));
+    let (on_slice, on_job, on_route) = (on(Near::EndpointSlice), on(Near::Job), on(Near::HttpRoute));
+    tokio::join!(
+        follow("ReplicaSet", metadata::<ReplicaSet>(&client, &namespace), move |o| on_set(&o.metadata)),
+        follow("Pod", metadata::<Pod>(&client, &namespace), move |o| on_pod(&o.metadata)),
+        follow("Service", metadata::<Service>(&client, &namespace), move |o| on_service(&o.metadata)),
+        follow("EndpointSlice", metadata::<EndpointSlice>(&client, &namespace), move |o| on_slice(&o.metadata)),
+        follow("Job", metadata::<Job>(&client, &namespace), move |o| on_job(&o.metadata)),
+        follow("HTTPRoute", routes, move |o| on_route(&o.metadata)),
+    );
+}
+
+fn metadata<K>(client: &Client, namespace: &str) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), namespace)
+}
+
+/// Calls `on` for each object that appeared, changed or went, for ever. Errors (a kind that is not installed, an API
+/// server that is away) are told once and tried again with growing pauses.
+async fn follow<K>(kind: &'static str, api: Api<K>, on: impl Fn(&K))
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let stream = watcher(api, config()).default_backoff().touched_objects();
+    pin_mut!(stream);
+    let mut told = String::new();
+    loop {
+        match stream.try_next().await {
+            Ok(Some(object)) => {
+                told.clear();
+                on(&object);
+            }
+            Ok(None) => return,
+            Err(error) => {
+                let error = error.to_string();
+                if error == told {
+                    debug!(kind, error, "watch");
+                } else {
+                    info!(kind, error, "watch failed; trying again");
+                    told = error;
+                }
+            }
+        }
+    }
+}
