@@ -1,0 +1,3 @@
+module haldane.dev/demo
+
+go 1.24
