@@ -7,7 +7,7 @@ source "$here/network.sh"
 PATH=$PATH:/usr/sbin:/sbin
 
 [ "$(id -u)" = 0 ] || die "a cluster needs root, to take it down too"
-[ -d "$STATE" ] || { at "no cluster at $STATE"; exit 0; }
+[ -d "$STATE/run" ] || { at "no cluster at $STATE"; exit 0; }
 one_at_a_time
 
 cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$CGROUP"; }
@@ -40,12 +40,18 @@ unmount() { # everything below STATE, the deepest first
   done
 }
 
+note_traces() { # per container: its shim's socket and the CNI library's notes lie outside STATE, and containerd forgets them
+  local folder
+  for folder in "$STATE"/containerd/state/*/k8s.io/*; do
+    [ ! -s "$folder/address" ] || sed 's,^unix://,,; a\' "$folder/address" # a\ ends the line, which the file does not
+    find /var/lib/cni/results -name "*-$(basename "$folder")-*" 2>/dev/null || true
+  done >>"$STATE/traces"
+  echo >>"$STATE/traces"
+}
+
 remove_traces() { # what containerd, the CNI library and the kubelet write outside STATE
-  local folder socket
-  for socket in "$STATE"/containerd/state/*/k8s.io/*/address; do
-    [ ! -s "$socket" ] || rm -f "$(sed 's,^unix://,,' "$socket")"
-  done
-  rm -f "/var/lib/cni/results/$BRIDGE"-*
+  local folder
+  xargs -r rm -f <"$STATE/traces"
   [ ! -d /var/log/containers ] || find /var/log/containers -lname "$STATE/*" -delete
   if owned cgroup "$CGROUP"; then
     for folder in $(cgroups); do find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
@@ -59,6 +65,7 @@ remove_traces() { # what containerd, the CNI library and the kubelet write outsi
 
 for name in targets istiod coredns kubelet kube-proxy kube-scheduler kube-controller-manager; do stop "$name" & done
 wait
+note_traces
 end_pods
 at "pods ended"
 for name in containerd kube-apiserver; do stop "$name" & done

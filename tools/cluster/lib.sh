@@ -50,9 +50,11 @@ render() { # render FILE: the file with each @NAME@ replaced by the setting of t
   printf '%s\n' "$text"
 }
 
-one_at_a_time() { # up and down take turns; the lock ends with the script, even when it is killed
+one_at_a_time() { # up and down take turns; the lock ends with the script and its helpers, even when they are killed
   exec 9>"$STATE.lock"
-  flock -n 9 || die "another cluster-up or cluster-down is at work on $STATE; wait for it"
+  flock -n 9 && return
+  at "another cluster-up or cluster-down is at work on $STATE; waiting for it"
+  flock -w 300 9 || die "it did not end within 300 s"
 }
 
 # --- processes: known by pid and kernel start time, so that a recycled pid is never taken for ours -------------------

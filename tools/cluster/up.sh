@@ -41,10 +41,11 @@ at "images imported"
 wait_for 60 "API server ready" kubectl get --raw /readyz
 start_controllers
 start_node
+apply dns.yaml istiod.yaml prometheus.yaml # before who needs their permissions: a refused client tries again slowly
 start_dns
-crds
-apply dns.yaml istiod.yaml prometheus.yaml
 start_targets
+crds
+at "CRDs of the routes"
 start_istiod
 apply gateway.yaml
 wait_for 60 "node Ready" kubectl wait --for=condition=Ready --timeout=1s "node/$NODE"

@@ -1,0 +1,9 @@
+# The whole demo and its image. KEEP=1 leaves the cluster up at the end.
+.PHONY: demo image
+
+demo:
+	demo/demo.sh $(if $(KEEP),,--down)
+
+image:
+	mkdir -p target/image
+	tools/operator-image.sh target/image/haldane.tar
