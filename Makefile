@@ -1,0 +1,55 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+
+-include tools/tools.mk
+-include demo/demo.mk
+
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration demo-test
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+build: ## The binary, target/debug/haldane
+	cargo build --locked
+
+test: ## All checks and tests, the demo on a whole cluster included: what CI runs
+	tools/parts.sh packages tools fmt lint deny check-generated chart unit integration demo-test
+
+packages: ## Install the Debian packages that building and testing need
+	tools/packages.sh
+
+fmt: ## Check the formatting
+	cargo fmt --check
+
+lint: ## Clippy, with everything it says an error
+	cargo clippy --locked --all-targets -- -D warnings
+
+deny: ## Check licences, sources and known vulnerabilities of all dependencies
+	tools/deny.sh
+
+generate: ## Write CRDs, chart copies, deploy/install.yaml and docs/reference.md
+	tools/generate.sh
+
+check-generated: generate ## Fail when generated files are stale
+	@stale=$$(git status --porcelain -- crds charts deploy/install.yaml docs/reference.md); \
+	if [ -n "$$stale" ]; then \
+	  git --no-pager diff --stat -- crds charts deploy/install.yaml docs/reference.md; \
+	  printf 'generated files differ from what is committed; run make generate and commit:\n%s\n' "$$stale" >&2; \
+	  exit 1; \
+	fi
+
+chart: ## Lint the chart
+	@helm=$$(tools/build.sh helm)/helm; $$helm lint --strict --kube-version 1.30.0 charts/haldane; \
+	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true
+
+unit: ## Tests that need no cluster, property tests included
+	cargo test --locked --lib --bins
+
+integration: ## Tests against a real control plane and a real Prometheus
+	cargo test --locked --test '*'
+
+demo-test: ## The demo as a test: it fails when a promise is broken
+	demo/demo.sh --test

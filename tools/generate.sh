@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# generate.sh: everything that is written from the Rust types: CRDs, their copy in the chart, the plain install
+# manifest and the reference.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+helm=$(tools/build.sh helm)/helm
+cargo build --quiet --locked --bin haldane
+haldane=${CARGO_TARGET_DIR:-target}/debug/haldane
+
+mkdir -p crds charts/haldane/files/crds deploy
+rm -f crds/*.yaml charts/haldane/files/crds/*.yaml
+for kind in releases releaseactions metricproviders notifiers; do
+  "$haldane" crd "$kind" >"crds/$kind.yaml"
+  cp "crds/$kind.yaml" charts/haldane/files/crds/
+done
+version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$version\"/" charts/haldane/Chart.yaml
+# The oldest server the chart allows; the manifests are the same for all.
+"$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true >deploy/install.yaml
+"$haldane" crd --docs >docs/reference.md
