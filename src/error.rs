@@ -6,6 +6,9 @@ pub enum Error {
     /// The object changed between looking and writing: look again.
     #[error("{0} changed since it was read")]
     Stale(String),
+    /// The world is not yet as this write needs it, and nothing was written: look again.
+    #[error("{what} has to wait: {why}")]
+    NotYet { what: String, why: String },
     /// Admission, RBAC or validation said no; trying the same again is pointless. The API server's own words.
     #[error("{what} was refused: {why}")]
     Refused { what: String, why: String },
@@ -21,7 +24,8 @@ impl Error {
     pub fn from_kube(what: impl Into<String>, source: kube::Error) -> Self {
         let what = what.into();
         if let kube::Error::Api(status) = &source {
-            let test_failed = status.code == 422 && status.message.contains("test operation");
+            // What the API server says of a JSON patch that does not fit the object: a `test` failed, a path is gone.
+            let test_failed = status.code == 422 && status.message.contains("rejected our request due to an error");
             if status.is_conflict() || test_failed {
                 return Self::Stale(what);
             }

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod checks;
 pub mod crd;
+pub mod names;
 pub mod notice;
 pub mod plan;
 pub mod provider;

@@ -1,0 +1,327 @@
+//! The Deployment, its ReplicaSets and pods, and the candidate's ReplicaSet, read from the API server as they are now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        autoscaling::v2::HorizontalPodAutoscaler,
+        core::v1::{PersistentVolumeClaim, Pod as RawPod},
+        policy::v1::PodDisruptionBudget,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DynamicObject, ListParams},
+    core::Selector,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    pods,
+    preflight::{self, Preflight},
+    raw,
+    seen::{Asked, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
+    template,
+};
+use crate::{
+    api::{names, state::State},
+    error::{Error, Result},
+};
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// `spec.images` of the Release.
+    pub images: &'a BTreeMap<String, String>,
+    /// What is remembered; `None` if nothing is.
+    pub state: Option<&'a State>,
+    /// The Release's name and UID.
+    pub release: &'a str,
+    pub release_uid: &'a str,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub target: Target,
+    pub candidate: Option<CandidateSet>,
+    /// Pods of both sides, by name.
+    pub pods: Vec<Pod>,
+    /// The labels of the Deployment's template: what Services select.
+    pub template_labels: BTreeMap<String, String>,
+    /// `spec.selector.matchLabels` of the Deployment.
+    pub selector_labels: BTreeMap<String, String>,
+    /// The value of `pod-template-hash` of the stable pods: what a pin to them says.
+    pub stable_hash: Option<String>,
+    /// The value of `pod-template-hash` of the candidate's pods.
+    pub candidate_hash: Option<String>,
+}
+
+/// Looks at the workload. All reads are answered by the API server's own storage, not by a cache.
+pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>) -> Result<View> {
+    let sets = raw::replica_sets(client, namespace);
+    let deployments = raw::deployments(client, namespace);
+    let ours = ListParams::default().labels(&format!("{}={}", names::RELEASE, names::label_value(ask.release)));
+    let (deployment, ours) = tokio::try_join!(
+        async { deployments.get_opt(target).await.map_err(said(format!("reading Deployment {target}"))) },
+        async { sets.list(&ours).await.map_err(said("listing the candidate's ReplicaSets")) },
+    )?;
+    let mut ours: Vec<DynamicObject> = ours.items.into_iter().filter(|set| belongs(set, ask.release)).collect();
+    let Some(deployment) = deployment else { return without_target(client, namespace, target, ours).await };
+
+    let selector = raw::selector(&deployment);
+    let wanted_id = ask
+        .state
+        .and_then(State::candidate)
+        .map(|candidate| candidate.id.clone())
+        .or_else(|| deployment.labels().get(names::HANDOVER).cloned());
+    let wanted_name = wanted_id.as_deref().map(|id| names::candidate_set(target, id));
+    let pods_api: Api<RawPod> = Api::namespaced(client.clone(), namespace);
+    let (owned, named, raw_pods, circumstances) = tokio::try_join!(
+        list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets"),
+        async {
+            match &wanted_name {
+                Some(name) if !ours.iter().any(|set| set.name_any() == *name) => {
+                    sets.get_opt(name).await.map_err(said(format!("reading ReplicaSet {name}")))
+                }
+                _ => Ok(None),
+            }
+        },
+        list_selected(&pods_api, selector.as_ref(), "listing pods"),
+        circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active)),
+    )?;
+    ours.extend(named.filter(|set| belongs(set, ask.release)));
+    let uid = deployment.uid().unwrap_or_default();
+    // Adopted by the Deployment and not of a hand-over under way: an ordinary ReplicaSet of the user.
+    ours.retain(|set| Some(set.name_any()) == wanted_name || raw::controller(set) != Some(uid.as_str()));
+    // The attempt that is remembered; else one left over: our own before a former Release's, the largest first.
+    let own = |set: &DynamicObject| set.annotations().get(names::RELEASE_UID).is_some_and(|uid| uid == ask.release_uid);
+    ours.sort_by_key(|set| {
+        (Some(set.name_any()) != wanted_name, !own(set), std::cmp::Reverse(raw::size(set)), set.name_any())
+    });
+
+    let candidate = ours.first().map(|set| raw::candidate_set(set, target, Some(&uid), selector.as_ref()));
+    let mut owned: Vec<OwnedSet> =
+        owned.iter().filter(|set| raw::controller(set) == Some(uid.as_str())).map(raw::owned_set).collect();
+    owned.sort_by(|a, b| b.number.cmp(&a.number).then_with(|| a.name.cmp(&b.name)));
+
+    let candidate_hash =
+        candidate.as_ref().map(|c| c.hash.clone()).or_else(|| wanted_id.as_deref().map(names::candidate_hash));
+    let hashes: BTreeSet<String> = owned.iter().map(|set| set.hash.clone()).collect();
+    Ok(View {
+        pods: pods::sides(&raw_pods, candidate_hash.as_deref(), &hashes),
+        template_labels: template::labels(raw::pod_template(&deployment)),
+        selector_labels: template::string_map(deployment.data.pointer("/spec/selector/matchLabels")),
+        stable_hash: stable_hash(&deployment, &owned, candidate_hash.as_deref(), ask.state),
+        target: Target::Found(Box::new(workload(&deployment, owned, candidate.as_ref(), ask, &circumstances))),
+        candidate,
+        candidate_hash,
+    })
+}
+
+/// A ReplicaSet of this Release, or of a former one of its name: that one is gone, and what it left is ours to clear.
+fn belongs(set: &DynamicObject, release: &str) -> bool {
+    set.annotations().get(names::RELEASE).is_some_and(|name| name == release)
+}
+
+/// The Deployment is gone; what is left of the candidate is still to be found.
+async fn without_target(client: &Client, namespace: &str, target: &str, ours: Vec<DynamicObject>) -> Result<View> {
+    let candidate = ours.iter().max_by_key(|set| raw::size(set)).map(|set| raw::candidate_set(set, target, None, None));
+    let pods = match &candidate {
+        Some(set) => {
+            let pods: Api<RawPod> = Api::namespaced(client.clone(), namespace);
+            let selected = ListParams::default().labels(&format!("{}={}", names::HASH, set.hash));
+            pods.list(&selected).await.map_err(said("listing pods"))?.items
+        }
+        None => Vec::new(),
+    };
+    let candidate_hash = candidate.as_ref().map(|c| c.hash.clone());
+    Ok(View {
+        target: Target::Missing,
+        pods: pods::sides(&pods, candidate_hash.as_deref(), &BTreeSet::new()),
+        candidate,
+        template_labels: BTreeMap::new(),
+        selector_labels: BTreeMap::new(),
+        stable_hash: None,
+        candidate_hash,
+    })
+}
+
+/// The ReplicaSet that runs the stable version: the largest with its template, else the newest.
+fn stable_hash(
+    deployment: &DynamicObject,
+    owned: &[OwnedSet],
+    candidate: Option<&str>,
+    state: Option<&State>,
+) -> Option<String> {
+    let remembered = state.map(|state| state.stable().revision.clone());
+    let others = || owned.iter().filter(|set| Some(set.hash.as_str()) != candidate);
+    // During a hand-over the Deployment's template is the candidate's: the stable pods are the others.
+    if remembered.is_none() && deployment.labels().contains_key(names::HANDOVER) {
+        return others().max_by_key(|set| (set.size, set.number)).map(|set| set.hash.clone());
+    }
+    let revision = remembered.unwrap_or_else(|| template::revision(raw::pod_template(deployment)));
+    owned
+        .iter()
+        .filter(|set| set.revision == revision)
+        .max_by_key(|set| (set.size, set.number))
+        .map(|set| set.hash.clone())
+}
+
+fn workload(
+    deployment: &DynamicObject,
+    sets: Vec<OwnedSet>,
+    candidate: Option<&CandidateSet>,
+    ask: &Ask<'_>,
+    around: &Circumstances,
+) -> Workload {
+    let current = raw::pod_template(deployment);
+    let (asked, unknown) = template::with_images(current, ask.images);
+    let handover = deployment.labels().get(names::HANDOVER).cloned();
+    let (paused, recreate) = (raw::paused(deployment), raw::recreate(deployment));
+    let ours = deployment.labels().contains_key(names::PAUSED_BY)
+        || handover.is_some()
+        || ask.state.is_some_and(State::active)
+        || candidate.is_some_and(|c| c.owner != Owner::Deployment);
+    let name = deployment.name_any();
+    let preflight = Preflight {
+        name: &name,
+        spec: deployment.data.get("spec").unwrap_or(&Value::Null),
+        paused_by_user: paused && !ours,
+        recreate: recreate && handover.is_none(),
+        single_node_claims: &around.single_node_claims,
+        budgets: &around.budgets,
+        autoscalers: &around.resource_autoscalers,
+    };
+    Workload {
+        uid: deployment.uid().unwrap_or_default(),
+        observed: raw::observed(deployment),
+        paused,
+        deleting: deployment.metadata.deletion_timestamp.is_some(),
+        wanted: raw::size(deployment),
+        revision: template::revision(current),
+        images: template::images(current),
+        asked: Asked { revision: template::revision(&asked), images: template::images(&asked), unknown },
+        handover,
+        recreate,
+        settled: settled(deployment),
+        refusals: preflight.refusals(),
+        warnings: preflight.warnings().into_iter().chain(around.unread.iter().cloned()).collect(),
+        pre_stop: preflight::pre_stop(current),
+        autoscaled: around.autoscaled,
+        sets,
+        name,
+    }
+}
+
+/// As `kubectl rollout status` judges it.
+pub fn settled(deployment: &DynamicObject) -> bool {
+    let [wanted, all, updated, available] = [
+        raw::size(deployment),
+        raw::count(deployment, "/status/replicas"),
+        raw::count(deployment, "/status/updatedReplicas"),
+        raw::count(deployment, "/status/availableReplicas"),
+    ];
+    raw::observed(deployment) && updated >= wanted && all <= updated && available >= updated
+}
+
+/// What stands around the workload and bears on a release.
+#[derive(Default)]
+struct Circumstances {
+    autoscaled: bool,
+    resource_autoscalers: Vec<String>,
+    budgets: Vec<String>,
+    single_node_claims: BTreeSet<String>,
+    /// What could not be read, one sentence each.
+    unread: Vec<String>,
+}
+
+/// Budgets and claims bear on the start of a release only; `active` ones do without.
+async fn circumstances(
+    client: &Client,
+    namespace: &str,
+    deployment: &DynamicObject,
+    active: bool,
+) -> Result<Circumstances> {
+    let current = raw::pod_template(deployment);
+    let wants_claims = !active && !preflight::claims(current).is_empty();
+    let (autoscalers, budgets, claims) = tokio::try_join!(
+        permitted::<HorizontalPodAutoscaler>(client, namespace, true),
+        permitted::<PodDisruptionBudget>(client, namespace, !active),
+        permitted::<PersistentVolumeClaim>(client, namespace, wants_claims),
+    )?;
+    let mut found = Circumstances::default();
+    let name = deployment.name_any();
+    let mut unread = |what: &str| {
+        found.unread.push(format!("{what} cannot be read: the operator's role does not allow it"));
+    };
+    let autoscalers = autoscalers.unwrap_or_else(|| (unread("HorizontalPodAutoscalers"), Vec::new()).1);
+    let budgets = budgets.unwrap_or_else(|| (unread("PodDisruptionBudgets"), Vec::new()).1);
+    let claims = claims.unwrap_or_else(|| (unread("PersistentVolumeClaims"), Vec::new()).1);
+
+    let scales = |hpa: &&HorizontalPodAutoscaler| {
+        let target = hpa.spec.as_ref().map(|spec| &spec.scale_target_ref);
+        target.is_some_and(|target| target.kind == "Deployment" && target.name == name)
+    };
+    for hpa in autoscalers.iter().filter(scales) {
+        found.autoscaled = true;
+        let metrics = hpa.spec.as_ref().and_then(|spec| spec.metrics.as_deref()).unwrap_or_default();
+        if metrics.is_empty() || metrics.iter().any(|m| m.type_ == "Resource" || m.type_ == "ContainerResource") {
+            found.resource_autoscalers.push(hpa.name_any());
+        }
+    }
+    let labels = template::labels(current);
+    found.budgets = budgets
+        .into_iter()
+        .filter(|budget| {
+            let Some(spec) = &budget.spec else { return false };
+            let selector = spec.selector.clone().and_then(|s| Selector::try_from(s).ok());
+            spec.min_available.is_some() && selector.is_some_and(|s| raw::matches(&s, &labels))
+        })
+        .map(|budget| budget.name_any())
+        .collect();
+    found.single_node_claims = claims
+        .into_iter()
+        .filter(|claim| {
+            let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
+            !modes.is_empty() && modes.iter().all(|mode| mode.starts_with("ReadWriteOnce"))
+        })
+        .map(|claim| claim.name_any())
+        .collect();
+    Ok(found)
+}
+
+/// Lists a kind that a small role may not be allowed to see; `None` if so.
+async fn permitted<K>(client: &Client, namespace: &str, wanted: bool) -> Result<Option<Vec<K>>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    if !wanted {
+        return Ok(Some(Vec::new()));
+    }
+    match Api::<K>::namespaced(client.clone(), namespace).list(&ListParams::default()).await {
+        Ok(list) => Ok(Some(list.items)),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+        Err(e) => Err(Error::from_kube(format!("listing {}", K::plural(&())), e)),
+    }
+}
+
+/// Lists what a selector selects; nothing without one.
+async fn list_selected<K>(api: &Api<K>, selector: Option<&Selector>, what: &str) -> Result<Vec<K>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let Some(selector) = selector else { return Ok(Vec::new()) };
+    let list = api.list(&ListParams::default().labels_from(selector)).await.map_err(said(what))?;
+    Ok(list.items)
+}
+
+fn said(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
+    let what = what.into();
+    move |source| Error::from_kube(what, source)
+}
