@@ -4,6 +4,7 @@ pub mod act;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod decide;
 pub mod error;
 pub mod observe;
 pub mod serve;

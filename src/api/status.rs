@@ -131,6 +131,9 @@ pub struct Evidence {
     /// Since when both versions have been bad without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded_since: Option<At>,
+    /// Since when, after both were bad, the stable version alone has been well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_well_since: Option<At>,
     /// Since when nothing could be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<At>,

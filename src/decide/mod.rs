@@ -1,0 +1,3 @@
+//! `Seen` → decision. Pure: no async, no client, no clock.
+
+pub mod verdict;
