@@ -7,6 +7,13 @@ export CARGO_TARGET_DIR
 -include tools/tools.mk
 -include demo/demo.mk
 
+# Their recipes are in the two files above.
+tools: ## Build Kubernetes, istiod, CoreDNS, Helm and fetch Envoy, once
+cluster-up: ## Start the one-node cluster
+cluster-down: ## Stop what cluster-up started
+demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it up)
+image: ## Write the operator's image to target/image/haldane.tar
+
 .PHONY: help build test packages fmt lint deny generate check-generated chart unit integration demo-test
 
 help: ## What can be made
