@@ -1,0 +1,7 @@
+//! Everything that is tested against a real API server, as one binary: it is linked once, and shares one control plane.
+//! How to write such a test stands at the top of `harness/mod.rs`.
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod harness_works;
