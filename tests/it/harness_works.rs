@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, discovery::v1::EndpointSlice};
 use kube::{
     Api,
-    api::{DynamicObject, ListParams},
+    api::{DeleteParams, DynamicObject, ListParams},
 };
 
 use crate::harness::{self, SOON, eventually, gateway, pods};
@@ -187,11 +187,14 @@ async fn the_controllers_can_be_away() {
 async fn the_operators_writes_are_on_record() {
     let plane = harness::plane().await;
     let ns = plane.namespace().await;
-    let maps: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(plane.operator_client(), &ns);
-    assert!(maps.delete("nobody", &kube::api::DeleteParams::default()).await.is_err());
+    let pods: Api<Pod> = Api::namespaced(plane.operator_client(), &ns);
+    assert!(pods.delete("nobody", &DeleteParams::default()).await.is_err());
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 8}]}}";
+    plane.create_yaml(&plane.operator_client(), &ns, service).await.expect("the operator may create Services");
     let writes = plane.operator_writes(&ns);
     let told: Vec<_> = writes.iter().map(|w| (w.verb.as_str(), w.resource.as_str(), w.name.as_str(), w.code)).collect();
-    assert_eq!(told, [("delete", "pods", "nobody", 403)]);
+    assert_eq!(told, [("delete", "pods", "nobody", 403), ("create", "services", "a", 201)]);
+    assert_eq!(writes[1].body["spec"]["ports"][0]["port"], 8);
 }
 
 #[tokio::test]

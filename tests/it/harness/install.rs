@@ -1,38 +1,48 @@
-//! Puts into a new control plane what an administrator would: the Gateway API's CRDs and ours with all that belongs to them.
+//! Puts into a new control plane what an administrator would: the Gateway API's HTTPRoute and the install manifest.
 
 use std::{fs, path::Path};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, CustomResourceExt,
+    Api,
+    api::ListParams,
     runtime::{conditions, wait::Condition},
 };
 
 use super::{Plane, SOON, eventually, processes::script};
 
-pub async fn everything(plane: &Plane) {
-    let crds = script("crds.sh", &[]);
-    let route = Path::new(&crds).join("gateway.networking.k8s.io_httproutes.yaml");
-    plane.apply_yaml("default", &fs::read_to_string(&route).expect("the HTTPRoute CRD")).await;
+/// An order in another's name. Of the manifest's policies the one that refuses it comes last.
+const FORGED: &str = "
+apiVersion: haldane.dev/v1alpha1
+kind: ReleaseAction
+metadata: {name: forged}
+spec: {release: none, releaseUid: none, revision: none, type: Pause, by: somebody-else}
+";
 
+/// Where all pods run. A pod of no known node gets no endpoint.
+const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: it}}";
+
+/// Returns when the CRDs are served and the admission policies in force.
+pub async fn everything(plane: &Plane) {
+    plane.apply_yaml("default", NODE).await;
+    let routes = Path::new(&script("crds.sh", &[])).join("gateway.networking.k8s.io_httproutes.yaml");
     let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml");
-    if let Ok(text) = fs::read_to_string(install) {
+    for file in [routes, install] {
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         plane.apply_yaml("default", &text).await;
-    } else {
-        for crd in [
-            haldane::api::Release::crd(),
-            haldane::api::ReleaseAction::crd(),
-            haldane::api::MetricProvider::crd(),
-            haldane::api::Notifier::crd(),
-        ] {
-            plane.apply_yaml("default", &serde_json::to_string(&crd).expect("a CRD")).await;
-        }
     }
     let api: Api<CustomResourceDefinition> = Api::all(plane.client());
     eventually("every CRD is established", SOON, async || {
-        let all = api.list(&kube::api::ListParams::default()).await.ok()?;
+        let all = api.list(&ListParams::default()).await.ok()?;
         let established = conditions::is_crd_established();
         all.items.iter().all(|crd| established.matches_object(Some(crd))).then_some(())
+    })
+    .await;
+    eventually("the admission policies are in force", SOON, async || {
+        match plane.try_yaml(&plane.client(), "default", FORGED).await {
+            Err(refusal) if refusal.contains("ValidatingAdmissionPolicy") => Ok(()),
+            other => Err(other),
+        }
     })
     .await;
 }

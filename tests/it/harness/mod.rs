@@ -102,7 +102,7 @@ impl Plane {
 
     /// The operator's service account, without any right that the install manifest does not give it.
     pub fn operator_client(&self) -> Client {
-        Client::try_from(self.operator.clone()).expect("a client")
+        Client::try_from(self.operator_config()).expect("a client")
     }
 
     /// For tests that run the operator itself.
@@ -153,8 +153,12 @@ impl Plane {
 
     /// Creates one object with strict validation. The error is the API server's own sentence.
     pub async fn create_yaml(&self, client: &Client, namespace: &str, text: &str) -> Result<Value, String> {
-        let object = yaml::documents(text).pop().expect("one document");
-        self.kinds.create(client, namespace, object).await
+        self.kinds.create(client, namespace, yaml::single(text), "").await
+    }
+
+    /// As `create_yaml`, but nothing is stored (a dry run).
+    pub async fn try_yaml(&self, client: &Client, namespace: &str, text: &str) -> Result<Value, String> {
+        self.kinds.create(client, namespace, yaml::single(text), "&dryRun=All").await
     }
 
     /// Every write that the operator's account has sent for `namespace` so far, refused ones too.

@@ -25,6 +25,12 @@ pub fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
+pub fn single(text: &str) -> Value {
+    let mut all = documents(text);
+    assert_eq!(all.len(), 1, "one document is expected in:\n{text}");
+    all.remove(0)
+}
+
 impl Kinds {
     pub fn new(client: Client) -> Self {
         Self { client, known: Mutex::default() }
@@ -38,10 +44,10 @@ impl Kinds {
         Ok(serde_json::to_value(applied).expect("an object"))
     }
 
-    pub async fn create(&self, client: &Client, namespace: &str, object: Value) -> Result<Value, String> {
+    pub async fn create(&self, client: &Client, namespace: &str, object: Value, also: &str) -> Result<Value, String> {
         let api = self.api(client, namespace, &object).await?;
         let body = serde_json::to_vec(&object).expect("an object");
-        let request = http::Request::post(format!("{}?fieldValidation=Strict", api.resource_url()));
+        let request = http::Request::post(format!("{}?fieldValidation=Strict{also}", api.resource_url()));
         let request = request.header("content-type", "application/json").body(body).expect("a request");
         client.request::<Value>(request).await.map_err(|e| sentence(&e))
     }
