@@ -5,3 +5,5 @@
 mod harness;
 #[cfg(test)]
 mod harness_works;
+#[cfg(test)]
+mod manifests;
