@@ -8,3 +8,4 @@ pub mod promote;
 pub mod scope;
 pub mod smoke;
 pub mod workload;
+pub mod traffic;

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod provider;
 pub mod reference;
 pub mod release;
+pub mod routes;
 pub mod state;
 pub mod status;
 pub mod units;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use crate::api::routes::Split;
 use crate::api::{
     action::{ActionType, PromoteTo},
     checks::SmokePoint,
@@ -227,17 +228,6 @@ pub struct RouteSeen {
     pub confirmed: bool,
     /// What the gateway says if it has not.
     pub complaint: Option<String>,
-}
-
-/// The share that a route gives the candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
-    /// The candidate's share in percent.
-    pub weight: u32,
-    /// Whether the header rule is there.
-    pub header: bool,
-    /// Not all rules say the same, or the header rule is broken: somebody else changed them.
-    pub uneven: bool,
 }
 
 /// What the metric provider has told.

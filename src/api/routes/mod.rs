@@ -1,0 +1,101 @@
+//! Routes: how the share of a candidate is put into the objects people route by, read there, and taken out again.
+//!
+//! All of it is pure and works on the object's raw `spec`, so that fields no one here has heard of survive. One file per
+//! kind of route; reading and writing side use the same one.
+
+pub mod accepted;
+pub mod http_route;
+mod rule;
+
+use std::collections::BTreeMap;
+
+use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation};
+use jsonptr::PointerBuf;
+use kube::core::ApiResource;
+use serde_json::Value;
+
+use super::release::{Header, RouteRef};
+
+/// What of a route is ours to write: the Services that are split, and what the user wrote before.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours<'a> {
+    pub namespace: &'a str,
+    /// The route's name.
+    pub route: &'a str,
+    pub services: &'a [String],
+    pub header: Option<&'a Header>,
+    /// The user's own weights by `<route>/<rule>/<backend>`: positions, and the Service's name.
+    pub weights: &'a BTreeMap<String, i32>,
+}
+
+/// The share that a route gives the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The candidate's share in percent; the highest, if rules differ.
+    pub weight: u32,
+    /// Whether the header rule is there.
+    pub header: bool,
+    /// Not all rules say the same, or the header rule is broken: somebody else changed them.
+    pub uneven: bool,
+}
+
+/// What a route says of the Services that are split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// `None`: nothing of ours is in it.
+    pub split: Option<Split>,
+    /// The user's own weights, to be remembered before the first split.
+    pub weights: BTreeMap<String, i32>,
+    /// Why it cannot be split, and the cure.
+    pub problem: Option<String>,
+}
+
+/// A kind of route. `spec` is always the whole raw `spec` of one.
+pub trait RouteKind: Send + Sync {
+    fn resource(&self) -> ApiResource;
+
+    fn read(&self, spec: &Value, ours: &Ours<'_>) -> Reading;
+
+    /// The spec that gives the candidate `weight` percent, and with `header` all requests that carry it.
+    /// Fails with a sentence that names the cure.
+    fn split(&self, spec: &Value, ours: &Ours<'_>, weight: u32, header: bool) -> Result<Value, String>;
+
+    /// The spec as the user wrote it, his edits since then included.
+    fn restore(&self, spec: &Value, ours: &Ours<'_>) -> Value;
+
+    /// Whether the data plane has taken over this very generation; else what it says, or what it has not said yet.
+    fn accepted(&self, spec: &Value, status: &Value, generation: i64, namespace: &str) -> Result<(), String>;
+}
+
+/// The kind a reference names, if it is one we can split.
+pub fn kind(route: &RouteRef) -> Option<&'static dyn RouteKind> {
+    (route.group == http_route::GROUP && route.kind == http_route::KIND).then_some(&http_route::HttpRoute)
+}
+
+/// The name of the Service that selects the candidate only.
+pub fn canary_name(service: &str) -> String {
+    format!("{service}-canary")
+}
+
+/// The one patch from `old` to `new`; `None` if they are equal.
+///
+/// Each top-level field that changes is tested first, whole: an edit since the read makes it fail, and what it does
+/// not touch (other fields, labels, status) may change meanwhile. The UID keeps it off a namesake.
+pub fn patch(uid: &str, old: &Value, new: &Value) -> Option<Patch> {
+    let (old, new) = (old.as_object()?, new.as_object()?);
+    let mut operations = vec![test(&["metadata", "uid"], uid.into())];
+    for (field, value) in new {
+        let Some(before) = old.get(field).filter(|before| *before != value) else { continue };
+        operations.push(test(&["spec", field], before.clone()));
+        let path = PointerBuf::from_tokens(["spec", field]);
+        operations.push(PatchOperation::Replace(ReplaceOperation { path, value: value.clone() }));
+    }
+    (operations.len() > 1).then_some(Patch(operations))
+}
+
+fn test(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Test(TestOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
+}
+
+#[cfg(test)]
+mod tests;
