@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use crate::api::release::RouteRef;
 
-    fn service(name: &str, spec: Value) -> Service {
+    fn service(name: &str, spec: &Value) -> Service {
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
     }
 
@@ -174,13 +174,13 @@ mod tests {
     fn by_default_every_service_that_selects_the_template_counts() {
         let world = world();
         let services = [
-            service("pinned", json!({"selector": {"app": "web", HASH: "h1"}})),
-            service("all", json!({"selector": {"app": "web", "tier": "front"}})),
-            service("other", json!({"selector": {"app": "web", "tier": "back"}})),
-            service("bare", json!({})),
-            service("only-pin", json!({"selector": {HASH: "h1"}})),
-            service("outside", json!({"type": "ExternalName", "externalName": "x", "selector": {"app": "web"}})),
-            of_release(service("all-canary", json!({"selector": {"app": "web", HASH: "h2"}})), "web"),
+            service("pinned", &json!({"selector": {"app": "web", HASH: "h1"}})),
+            service("all", &json!({"selector": {"app": "web", "tier": "front"}})),
+            service("other", &json!({"selector": {"app": "web", "tier": "back"}})),
+            service("bare", &json!({})),
+            service("only-pin", &json!({"selector": {HASH: "h1"}})),
+            service("outside", &json!({"type": "ExternalName", "externalName": "x", "selector": {"app": "web"}})),
+            of_release(service("all-canary", &json!({"selector": {"app": "web", HASH: "h2"}})), "web"),
         ];
         let seen = see(&ask(None, &[], &world), &services, &[]);
         let found: Vec<_> = seen.iter().map(|s| (s.name.as_str(), s.pin.as_deref(), s.canary_service)).collect();
@@ -193,14 +193,14 @@ mod tests {
         let world = world();
         let long = "x".repeat(57);
         let services = [
-            service("bare", json!({"selector": {HASH: "h1"}})),
-            service("outside", json!({"type": "ExternalName", "externalName": "x"})),
-            service("other", json!({"selector": {"app": "db"}})),
-            service("taken", json!({"selector": {"app": "web"}})),
-            service("taken-canary", json!({"selector": {"app": "web"}})),
-            service("shared", json!({"selector": {"app": "web"}})),
-            of_release(service("shared-canary", json!({"selector": {"app": "web"}})), "second"),
-            service(&long, json!({"selector": {"app": "web"}})),
+            service("bare", &json!({"selector": {HASH: "h1"}})),
+            service("outside", &json!({"type": "ExternalName", "externalName": "x"})),
+            service("other", &json!({"selector": {"app": "db"}})),
+            service("taken", &json!({"selector": {"app": "web"}})),
+            service("taken-canary", &json!({"selector": {"app": "web"}})),
+            service("shared", &json!({"selector": {"app": "web"}})),
+            of_release(service("shared-canary", &json!({"selector": {"app": "web"}})), "second"),
+            service(&long, &json!({"selector": {"app": "web"}})),
         ];
         let routes = route();
         for (name, says) in [
@@ -230,8 +230,8 @@ mod tests {
         let world = world();
         let of = |hash: &str| {
             [
-                service("web", json!({"selector": {"app": "web"}})),
-                of_release(service("web-canary", json!({"selector": {"app": "web", HASH: hash}})), "web"),
+                service("web", &json!({"selector": {"app": "web"}})),
+                of_release(service("web-canary", &json!({"selector": {"app": "web", HASH: hash}})), "web"),
             ]
         };
         assert!(see(&ask(None, &[], &world), &of("h2"), &[])[0].canary_service);
@@ -259,7 +259,7 @@ mod tests {
             slice("web-canary", vec![endpoint("c", json!({}))]),
             slice("other", vec![endpoint("b", serving)]),
         ];
-        let services = [service("web", json!({"selector": {"app": "web"}}))];
+        let services = [service("web", &json!({"selector": {"app": "web"}}))];
         let seen = &see(&ask(None, &[], &world), &services, &slices)[0];
         assert_eq!((seen.stable_endpoints, seen.candidate_endpoints, seen.canary_endpoints), (1, 1, 1));
         let not_ready = [slice("web", vec![endpoint("b", json!({"ready": false}))])];

@@ -51,10 +51,10 @@ pub struct TrafficView {
 pub async fn look(client: &Client, namespace: &str, ask: &TrafficAsk<'_>) -> Result<TrafficView> {
     let all = ListParams::default();
     let of_services = match ask.services {
-        Some(named) => {
+        Some(asked) => {
             // A name that no Service can have would spoil the selector for the others.
             let possible = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            let names = named.iter().filter(possible).flat_map(|name| [name.clone(), canary_name(name)]);
+            let names = asked.iter().filter(possible).flat_map(|name| [name.clone(), canary_name(name)]);
             let names: Vec<String> = names.filter(|name| name.len() <= services::MAX_NAME).collect();
             (!names.is_empty()).then(|| all.clone().labels(&format!("{SERVICE_NAME} in ({})", names.join(","))))
         }

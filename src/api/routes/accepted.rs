@@ -104,7 +104,7 @@ mod tests {
         let (accepted, resolved) = (condition("Accepted", "True", 4), condition("ResolvedRefs", "True", 4));
         assert_eq!(said(&[accepted.clone(), resolved.clone()]), Ok(()));
         let no = |conditions: &[Value]| said(conditions).unwrap_err();
-        assert_eq!(no(&[accepted.clone()]), "Gateway edge has not said ResolvedRefs yet");
+        assert_eq!(no(std::slice::from_ref(&accepted)), "Gateway edge has not said ResolvedRefs yet");
         assert_eq!(
             no(&[accepted.clone(), condition("ResolvedRefs", "True", 3)]),
             "Gateway edge has not looked at generation 4 yet (ResolvedRefs is of 3)"

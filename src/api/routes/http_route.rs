@@ -100,7 +100,7 @@ fn build(spec: &Value, ours: &Ours<'_>, weight: u32, header: bool) -> Result<Vec
 
 fn within_limits(rules: &[Value], ours: &Ours<'_>) -> Result<(), String> {
     let count = |value: &Value, field: &str| value.get(field).and_then(Value::as_array).map_or(0, Vec::len);
-    let matches = rules.iter().flat_map(|rule| rule.get("matches").and_then(Value::as_array)).flatten();
+    let matches = rules.iter().filter_map(|rule| rule.get("matches").and_then(Value::as_array)).flatten();
     let backends = rules.iter().map(|rule| count(rule, "backendRefs")).max().unwrap_or(0);
     let headers = matches.clone().map(|one| count(one, "headers")).max().unwrap_or(0);
     for (what, found, limit) in [
