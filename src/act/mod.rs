@@ -7,5 +7,5 @@ pub mod patch;
 pub mod promote;
 pub mod scope;
 pub mod smoke;
-pub mod workload;
 pub mod traffic;
+pub mod workload;

@@ -22,14 +22,23 @@ pub struct Edit(Vec<PatchOperation>);
 impl Edit {
     /// A patch of exactly this object in exactly this version.
     pub fn of<K: Resource>(object: &K) -> Self {
-        let mut edit = Self(Vec::new());
-        edit.test(&["metadata", "uid"], object.uid().unwrap_or_default());
+        let mut edit = Self::of_any_version(object);
         edit.test(&["metadata", "resourceVersion"], object.resource_version().unwrap_or_default());
         edit
     }
 
-    fn test(&mut self, path: &[&str], value: impl Into<Value>) {
+    /// A patch of exactly this object, whatever else of it changes meanwhile (a status that others write often): each
+    /// field that counts needs a `test` of its own.
+    pub fn of_any_version<K: Resource>(object: &K) -> Self {
+        let mut edit = Self(Vec::new());
+        edit.test(&["metadata", "uid"], object.uid().unwrap_or_default());
+        edit
+    }
+
+    /// Demands that a field still has this value.
+    pub fn test(&mut self, path: &[&str], value: impl Into<Value>) -> &mut Self {
         self.0.push(PatchOperation::Test(TestOperation { path: pointer(path), value: value.into() }));
+        self
     }
 
     /// Sets a field, present or not. The object around it must be there.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::{
     ResourceExt,
@@ -11,9 +10,9 @@ use kube::{
     core::ObjectMeta,
 };
 
-use super::{gone, json, same, send, service, services, set, test};
+use super::{json, service, services};
 use crate::{
-    act::scope::Scope,
+    act::{fresh::refused, patch::Edit, scope::Scope},
     api::{names, routes::canary_name},
     error::{Error, Result},
     observe::services::is_ours,
@@ -33,7 +32,7 @@ pub async fn create(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
     let canary = canary_name(name);
     let doing = format!("creating Service {canary}");
     let (user, present) = tokio::try_join!(service(scope, name), service(scope, &canary))?;
-    let Some(user) = user else { return Err(gone(name, doing)) };
+    let Some(user) = user else { return Err(refused(doing, format!("Service {name} does not exist"))) };
     let wanted = wanted(scope, &user, hash);
     let Some(present) = present else {
         let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
@@ -45,14 +44,14 @@ pub async fn create(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
     if now.selector == then.selector && now.ports == then.ports {
         return Ok(());
     }
-    let patch = Patch(vec![
-        same(&present),
-        test(&["spec", "selector"], json(&now.selector, &doing)?),
-        test(&["spec", "ports"], json(&now.ports, &doing)?),
-        set(&["spec", "selector"], json(&then.selector, &doing)?),
-        set(&["spec", "ports"], json(&then.ports, &doing)?),
-    ]);
-    send(&services(scope), &canary, patch, format!("updating Service {canary}")).await
+    let mut edit = Edit::of_any_version(&present);
+    for (field, now, then) in [
+        ("selector", json(&now.selector, &doing)?, json(&then.selector, &doing)?),
+        ("ports", json(&now.ports, &doing)?, json(&then.ports, &doing)?),
+    ] {
+        edit.test(&["spec", field], now).add(&["spec", field], then);
+    }
+    edit.send(&services(scope), &present, &format!("updating Service {canary}")).await.map(drop)
 }
 
 /// Deletes it, if it is there and ours.
@@ -73,8 +72,7 @@ fn refuse_foreign(scope: &Scope<'_>, present: &Service, doing: &str) -> Result<(
     if is_ours(present, scope.release) {
         return Ok(());
     }
-    let why = format!("it exists and does not belong to Release {}", scope.release);
-    Err(Error::Refused { what: doing.to_owned(), why })
+    Err(refused(doing, format!("it exists and does not belong to Release {}", scope.release)))
 }
 
 fn wanted(scope: &Scope<'_>, user: &Service, hash: &str) -> Service {

@@ -5,29 +5,21 @@
 //! - `routes`: the candidate's share in the user's routes. What a share looks like in a kind of route is pure
 //!   (`api::routes`, one file per kind); how it is written is the same for all.
 //!
-//! Every patch tests what it was computed from. A test that fails is `Error::Stale`: nothing was written, look again.
+//! Every patch tests the fields it was computed from, and not the resourceVersion: gateways write the status of routes
+//! at any moment, and a rollback must not lose a race against them. A test that fails is `Error::Stale`: nothing was
+//! written, look again.
 
 pub mod canary;
 pub mod pins;
 pub mod routes;
 
-use std::fmt::Debug;
-
-use json_patch::{AddOperation, PatchOperation, RemoveOperation, TestOperation};
-use jsonptr::PointerBuf;
 use k8s_openapi::api::core::v1::Service;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::Api;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::scope::Scope;
-use crate::{
-    api::names,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
 
 fn services(scope: &Scope<'_>) -> Api<Service> {
     Api::namespaced(scope.client.clone(), scope.namespace)
@@ -37,40 +29,6 @@ fn services(scope: &Scope<'_>) -> Api<Service> {
 async fn service(scope: &Scope<'_>, name: &str) -> Result<Option<Service>> {
     let found = services(scope).get_opt(name).await;
     found.map_err(|e| Error::from_kube(format!("reading Service {name}"), e))
-}
-
-fn gone(name: &str, doing: String) -> Error {
-    Error::Refused { what: doing, why: format!("Service {name} does not exist") }
-}
-
-/// The guard of every patch: this object, not a namesake created since.
-fn same(object: &impl Resource) -> PatchOperation {
-    test(&["metadata", "uid"], object.uid().unwrap_or_default())
-}
-
-fn test(path: &[&str], value: impl Into<Value>) -> PatchOperation {
-    PatchOperation::Test(TestOperation { path: pointer(path), value: value.into() })
-}
-
-fn set(path: &[&str], value: impl Into<Value>) -> PatchOperation {
-    PatchOperation::Add(AddOperation { path: pointer(path), value: value.into() })
-}
-
-fn remove(path: &[&str]) -> PatchOperation {
-    PatchOperation::Remove(RemoveOperation { path: pointer(path) })
-}
-
-fn pointer(path: &[&str]) -> PointerBuf {
-    PointerBuf::from_tokens(path.iter().copied())
-}
-
-async fn send<K>(api: &Api<K>, name: &str, patch: json_patch::Patch, doing: String) -> Result<()>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PatchParams::default() };
-    let sent = api.patch(name, &params, &Patch::<Value>::Json(patch)).await;
-    sent.map(drop).map_err(|e| Error::from_kube(doing, e))
 }
 
 /// A part of an object as JSON, for a test or a write.

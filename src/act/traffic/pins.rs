@@ -3,13 +3,11 @@
 //! By JSON patch and never by server-side apply: a selector is one atomic field, and an apply with our key alone would
 //! take the user's away.
 
-use json_patch::Patch;
-
-use super::{gone, json, remove, same, send, service, services, set, test};
+use super::{json, service, services};
 use crate::{
-    act::scope::Scope,
+    act::{fresh::refused, patch::Edit, scope::Scope},
     api::names,
-    error::{Error, Result},
+    error::Result,
 };
 
 /// Lets `service` reach only pods with this `pod-template-hash`. A Service without a selector is refused.
@@ -28,21 +26,23 @@ async fn write(scope: &Scope<'_>, name: &str, hash: Option<&str>) -> Result<()> 
         None => format!("unpinning Service {name}"),
     };
     let Some(found) = service(scope, name).await? else {
-        return hash.map_or(Ok(()), |_| Err(gone(name, doing)));
+        return hash.map_or(Ok(()), |_| Err(refused(doing, "it does not exist")));
     };
     let spec = found.spec.clone().unwrap_or_default();
     let selector = spec.selector.unwrap_or_default();
-    let present = selector.get(names::HASH).map(String::as_str);
-    if present == hash {
+    if selector.get(names::HASH).map(String::as_str) == hash {
         return Ok(());
     }
     let unusable = spec.type_.as_deref() == Some("ExternalName") || selector.keys().all(|key| key == names::HASH);
     if hash.is_some() && unusable {
-        let why = format!("Service {name} has no selector of its own, or is of type ExternalName");
-        return Err(Error::Refused { what: doing, why });
+        return Err(refused(doing, "it has no selector of its own, or is of type ExternalName"));
     }
+    let mut edit = Edit::of_any_version(&found);
+    edit.test(&["spec", "selector"], json(&selector, &doing)?);
     let path = ["spec", "selector", names::HASH];
-    let change = hash.map_or_else(|| remove(&path), |hash| set(&path, hash));
-    let tested = test(&["spec", "selector"], json(&selector, &doing)?);
-    send(&services(scope), name, Patch(vec![same(&found), tested, change]), doing).await
+    match hash {
+        Some(hash) => edit.add(&path, hash),
+        None => edit.remove(&path),
+    };
+    edit.send(&services(scope), &found, &doing).await.map(drop)
 }

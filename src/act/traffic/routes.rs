@@ -1,17 +1,16 @@
 //! The candidate's share in the user's routes: one read, one patch, for any kind of route.
 
-use kube::{Api, ResourceExt, core::DynamicObject};
+use kube::{Api, core::DynamicObject};
 use serde_json::Value;
 
-use super::send;
 use crate::{
-    act::scope::Scope,
+    act::{fresh::refused, patch::Edit, scope::Scope},
     api::{
         release::RouteRef,
         routes::{self, Ours, RouteKind},
         state::PinnedTraffic,
     },
-    error::{Error, Result},
+    error::Result,
     observe::route::{Found, get},
 };
 
@@ -43,10 +42,9 @@ async fn write(
     needed: bool,
     change: impl FnOnce(&dyn RouteKind, &Value, &Ours<'_>) -> Result<Value, String>,
 ) -> Result<()> {
-    let refused = |why| Error::Refused { what: doing.clone(), why };
     let found = get(&scope.client, scope.namespace, route).await?;
     let (Found::Route(object), Some(kind)) = (found, routes::kind(route)) else {
-        return if needed { Err(refused(format!("{} {} does not exist", route.kind, route.name))) } else { Ok(()) };
+        return if needed { Err(refused(doing, "it does not exist")) } else { Ok(()) };
     };
     let ours = Ours {
         namespace: scope.namespace,
@@ -55,9 +53,14 @@ async fn write(
         header: traffic.header.as_ref(),
         weights: &traffic.weights,
     };
-    let before = object.data.get("spec").unwrap_or(&Value::Null);
-    let after = change(kind, before, &ours).map_err(refused)?;
-    let Some(patch) = routes::patch(&object.uid().unwrap_or_default(), before, &after) else { return Ok(()) };
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    let wanted = change(kind, spec, &ours).map_err(|why| refused(doing.clone(), why))?;
+    let mut edit = Edit::of_any_version(object.as_ref());
+    for (field, value) in wanted.as_object().into_iter().flatten() {
+        if let Some(before) = spec.get(field).filter(|before| *before != value) {
+            edit.test(&["spec", field], before.clone()).replace(&["spec", field], value.clone());
+        }
+    }
     let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
-    send(&api, &route.name, patch, doing).await
+    edit.send(&api, &object, &doing).await.map(drop)
 }

@@ -9,8 +9,6 @@ mod rule;
 
 use std::collections::BTreeMap;
 
-use json_patch::{Patch, PatchOperation, ReplaceOperation, TestOperation};
-use jsonptr::PointerBuf;
 use kube::core::ApiResource;
 use serde_json::Value;
 
@@ -75,26 +73,6 @@ pub fn kind(route: &RouteRef) -> Option<&'static dyn RouteKind> {
 /// The name of the Service that selects the candidate only.
 pub fn canary_name(service: &str) -> String {
     format!("{service}-canary")
-}
-
-/// The one patch from `old` to `new`; `None` if they are equal.
-///
-/// Each top-level field that changes is tested first, whole: an edit since the read makes it fail, and what it does
-/// not touch (other fields, labels, status) may change meanwhile. The UID keeps it off a namesake.
-pub fn patch(uid: &str, old: &Value, new: &Value) -> Option<Patch> {
-    let (old, new) = (old.as_object()?, new.as_object()?);
-    let mut operations = vec![test(&["metadata", "uid"], uid.into())];
-    for (field, value) in new {
-        let Some(before) = old.get(field).filter(|before| *before != value) else { continue };
-        operations.push(test(&["spec", field], before.clone()));
-        let path = PointerBuf::from_tokens(["spec", field]);
-        operations.push(PatchOperation::Replace(ReplaceOperation { path, value: value.clone() }));
-    }
-    (operations.len() > 1).then_some(Patch(operations))
-}
-
-fn test(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Test(TestOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
 }
 
 #[cfg(test)]

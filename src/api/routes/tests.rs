@@ -264,22 +264,6 @@ fn odd_input_is_survived() {
     }
 }
 
-#[test]
-fn the_patch_guards_what_it_replaces_and_nothing_else() {
-    let spec = json!({"hostnames": ["a"], "rules": [{"backendRefs": [{"name": "shop", "port": 80}]}]});
-    let split = Fixture::of(&spec).split(&spec, 5, false);
-    let patch = patch("uid-1", &spec, &split).unwrap();
-    assert_eq!(
-        serde_json::to_value(&patch).unwrap(),
-        json!([
-            {"op": "test", "path": "/metadata/uid", "value": "uid-1"},
-            {"op": "test", "path": "/spec/rules", "value": spec["rules"]},
-            {"op": "replace", "path": "/spec/rules", "value": split["rules"]},
-        ])
-    );
-    assert_eq!(super::patch("uid-1", &split, &split), None);
-}
-
 fn backend() -> impl Strategy<Value = Value> {
     let name = select(vec!["shop", "pay", "other", "legacy"]);
     let weight = option::of(prop_oneof![Just(0), 1..100, 100..2000, Just(1_000_000)]);
