@@ -59,18 +59,21 @@ photograph before
 load_start "$work/good.json"
 sleep 2
 release v2
-ended=$(follow v2 150 && echo yes || echo no)
+applied=$SECONDS
+follow v2 150 && ended=yes || ended=no
+took=$((SECONDS - applied))
 sleep 3 # what is left over would show now
 load_stop
 photograph after
 pods v2 >"$work/pods-after"
+good="v2 was out in $took s under load: $(loaded -r '"\(.sent) requests, \(.failed) failed, slowest \(.maxMillis) ms"')"
 echo "haldane.local/demo:v2" >"$work/before/image"
 say "requests: $(loaded -r '"\(.sent) sent, \(.failed) failed, slowest \(.maxMillis) ms"'); answers: $(answers)"
 [ "$(loaded .failed)" = 0 ] || loaded -c '.failures[:5][]' | quote
 promise "v2 was released" [ "$ended $(status .status.result.outcome)" = "yes Succeeded" ]
 promise "no request of $(loaded .sent) failed" [ "$(loaded .failed)" = 0 ]
 promise "with the header x-canary: true all requests reached v2 while it had a small share" [ "$header_result" = yes ]
-promise "the pods that were watched are the pods that serve now ($(wc -l <"$work/pods-after"))" cmp -s "$work/pods-observed" "$work/pods-after"
+promise "the pods that were watched are the pods that serve now: each was started once ($(wc -l <"$work/pods-after"))" cmp -s "$work/pods-observed" "$work/pods-after"
 promise "the HTTPRoute's spec is what it was, byte for byte" same route
 promise "the Service's spec is what it was, byte for byte" same service
 promise "the Deployment is what it was, but for the image" same deployment
@@ -83,7 +86,7 @@ pods v2 >"$work/before/pods"
 load_start "$work/bad.json"
 sleep 2
 release v3
-ended=$(follow v3 120 && echo yes || echo no)
+follow v3 120 && ended=yes || ended=no
 sleep 3
 load_stop
 photograph after
@@ -92,6 +95,7 @@ say ""
 say "${bold}why$plain  $(status .status.result.message)"
 print_report v3
 say "requests: $(loaded -r '"\(.sent) sent, \(.failed) failed, slowest \(.maxMillis) ms"'); answers: $(answers)"
+bad="v3 was convicted $(between "$(loaded -r '.versions.v3.first // ""')" "$(report .decidedAt)") after its first answer, and gave its last one $(between "$(report .decidedAt)" "$(loaded -r '.versions.v3.last // ""')") later: $(loaded .failed) of $(loaded .sent) requests failed"
 say "failed by version: $(loaded -r '[.failures[].version] | group_by(.) | map("\(.[0]) \(length)") | join(", ")')"
 others=$(loaded '[.failures[] | select(.version != "v3")] | length')
 [ "$others" = 0 ] || loaded -c '[.failures[] | select(.version != "v3")][:5][]' | quote
@@ -114,6 +118,9 @@ shop logs deployment/receiver | grep '^{' | jq -r '"\(.time // "")  \(.type // "
 
 chapter "Summary"
 for line in "${summary[@]}"; do say "$line"; done
+say ""
+say "$good"
+say "$bad"
 say ""
 if [ $broken -gt 0 ]; then
   say "$red${bold}$broken of ${#summary[@]} promises broken$plain"

@@ -32,12 +32,14 @@ install() { # the images, the operator, the shop
   say "images loaded"
   shop delete release checkout --ignore-not-found --timeout=60s >/dev/null 2>&1 || true # left by an earlier run
   kubectl delete namespace shop --ignore-not-found --timeout=60s >/dev/null
+  local installed=''
+  ! helm status haldane --namespace haldane-system >/dev/null 2>&1 || installed=yes
   helm upgrade --install haldane "$root/charts/haldane" --namespace haldane-system --create-namespace \
     --set image.repository=haldane.local/haldane --set image.tag=dev --wait --timeout 90s >"$work/helm.log" 2>&1 || {
     quote <"$work/helm.log"
     die "helm could not install the operator"
   }
-  kubectl -n haldane-system rollout restart deployment/haldane >/dev/null # an image of the same name may be a newer one
+  [ -z "$installed" ] || kubectl -n haldane-system rollout restart deployment/haldane >/dev/null # an image of the same name may be a newer one
   kubectl -n haldane-system rollout status deployment/haldane --timeout=90s >/dev/null
   kubectl -n haldane-system get pods -o wide | quote
   sed "s,@PROMETHEUS@,$prometheus,g" "$here/manifests/providers.yaml" | kubectl apply -f - >/dev/null
@@ -55,7 +57,7 @@ scene() { # everything that helps to understand a failure
     shop get all,httproutes,endpointslices -o wide
     shop get httproute checkout -o yaml
     kubectl get events -A --sort-by=.lastTimestamp | tail -60
-    kubectl -n haldane-system logs deployment/haldane --tail=400
+    kubectl -n haldane-system logs -l app.kubernetes.io/name=haldane --prefix --tail=400
   } >"$work/scene.log" 2>&1 || true
   say "the scene of the failure is kept in $work/scene.log"
 }

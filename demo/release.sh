@@ -16,19 +16,22 @@ header_reaches() { # header_reaches VERSION: ten requests with the canary header
 }
 
 follow() { # follow VERSION SECONDS: print each change until the Release has ended for the generation just applied
-  local version=$1 end=$((SECONDS + $2)) line last='' colour tried=''
+  local version=$1 end=$((SECONDS + $2)) line last='' colour
+  header_result=''
+  rm -f "$work/pods-observed"
   printf '      %s%-5s %-12s %-5s %-7s %-24s %s%s\n' "$bold" TIME STATUS STEP WEIGHT ANSWERS REASON "$plain"
   while :; do
     now=$(shop get release checkout -o json)
     case $(status .status.phase) in
       Stepping) # once, while the candidate's share is small
-        if [ -z "$tried" ] && [ "$(status .status.weight)" -gt 0 ] 2>/dev/null; then
-          tried=$(header_reaches "$version" && echo yes || echo no)
+        if [ -z "$header_result" ] && [ "$(status .status.weight)" -gt 0 ] 2>/dev/null; then
+          header_result=$(header_reaches "$version" && echo yes || echo no)
         fi ;;
-      Observing) pods "$version" >"$work/pods-observed" ;;
+      Observing) # as it begins: all pods of the new version, before the Deployment has taken any of them over
+        [ -s "$work/pods-observed" ] || pods "$version" >"$work/pods-observed" ;;
     esac
     line=$(jq -r '.status | "\(.phase)|\(.step)|\(.weight)|\(.message)"' <<<"$now")
-    if [ "$line" != "$last" ]; then
+    if [ "$line" != "$last" ] && [ "$(status .status.observedGeneration)" = "$(status .metadata.generation)" ]; then
       last=$line
       case $(status .status.phase) in
         Succeeded) colour=$green ;;
@@ -39,7 +42,6 @@ follow() { # follow VERSION SECONDS: print each change until the Release has end
       printf '      %-5s %s%-12s%s %-5s %-7s %-24s %s\n' "$(clock)" "$colour" "$(status .status.phase)" "$plain" \
         "$(status .status.step)" "$(jq -r '.status.weight | if . == null then "" else "\(.) %" end' <<<"$now")" "$(answers)" "$(status .status.message)"
     fi
-    header_result=$tried
     [ "$(status .status.result.generation)" != "$(status .metadata.generation)" ] || return 0
     [ $SECONDS -lt $end ] || { say "${red}the Release did not end within $2 s$plain"; return 1; }
     sleep 0.3

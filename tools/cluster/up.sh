@@ -4,7 +4,7 @@
 set -Eeuo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 trap 'echo "cluster: line $LINENO of $(basename "${BASH_SOURCE[0]}") failed: $BASH_COMMAND" >&2' ERR
-for part in packages claims network pki processes images addons; do source "$here/$part.sh"; done
+for part in claims network pki processes images addons; do source "$here/$part.sh"; done
 PATH=$PATH:/usr/sbin:/sbin
 
 [ "$(id -u)" = 0 ] || die "a cluster needs root: it makes a bridge, mounts and cgroups"
@@ -16,7 +16,7 @@ for record in "$STATE"/run/*; do # left by a crash
   [ ! -e "$record" ] || alive "$(basename "$record")" || rm "$record"
 done
 
-need_packages
+"$tools/packages.sh"
 bin=$("$tools/build.sh" kubernetes)
 istio=$("$tools/build.sh" istio)
 dns=$("$tools/build.sh" dns)
