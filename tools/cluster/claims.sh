@@ -32,16 +32,16 @@ claim_subnet() { # claim_subnet CIDR SETTING: no other device may route it
   [ -z "$route" ] || die "the subnet $1 is taken by the route '$route'; choose another with $2"
 }
 
-claim() { # claim KIND NAME TEST...: refuse what exists already and is not ours, else note it as ours
+claim() { # claim KIND NAME TEST...: refuse what exists already and is not ours
   local kind=$1 name=$2
   shift 2
   owned "$kind $name" && return
   ! "$@" >/dev/null 2>&1 || die "the $kind $name exists and this cluster ($STATE) did not make it; remove it, or set HALDANE_CLUSTER_STATE to the state directory of the cluster that did"
-  own "$kind $name"
+  claims+=("$kind $name")
 }
 
 claim_all() {
-  local cgroup folder
+  local cgroup folder claim claims=()
   [ ${#STATE} -le 60 ] || die "HALDANE_CLUSTER_STATE is longer than 60 characters; sockets below it could not be opened"
   claim_ports 53 2379 2380 6443 10248 10249 10250 10256 10257 10259 15010 15014 15080 18181 18182
   claim_subnet "$POD_CIDR" HALDANE_CLUSTER_NET
@@ -52,8 +52,9 @@ claim_all() {
   claim table "ip6 kube-proxy" nft list table ip6 kube-proxy
   cgroup=$(find /sys/fs/cgroup -maxdepth 2 -type d -name "$CGROUP" | head -1)
   claim cgroup "$CGROUP" [ -n "$cgroup" ]
-  # The kubelet and the CNI library write here whatever they are told; a folder that was there before is left alone.
+  # The kubelet and others write here whatever they are told; a folder that was there before is left alone.
   for folder in /var/lib/kubelet /var/lib/cni /var/log/containers /run/containerd; do
-    [ -e "$folder" ] || own folder "$folder"
+    [ -e "$folder" ] || claims+=("folder $folder")
   done
+  for claim in "${claims[@]}"; do own "$claim"; done # only when nothing was refused
 }

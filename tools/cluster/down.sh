@@ -12,15 +12,13 @@ one_at_a_time
 
 cgroups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$CGROUP"; }
 
-pod_processes() { # whatever runs in our cgroup, and the shims that answer to our containerd's socket
-  local folder shim
+pod_processes() { # whatever runs in our cgroup, and the shims that were told our containerd's socket
+  local folder
   if owned cgroup "$CGROUP"; then
     for folder in $(cgroups); do find "$folder" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done
   fi
-  for shim in /proc/[0-9]*/cmdline; do
-    tr '\0' ' ' 2>/dev/null <"$shim" | grep -q "^[^ ]*containerd-shim.* -address $SOCKET " && echo "$shim" | cut -d/ -f3
-  done
-  true
+  # The socket's name comes by a pipe: as an argument of grep it would find grep.
+  grep -lxzF -f <(echo "$SOCKET") /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 || true
 }
 
 end_pods() { # they outlive containerd, also one that crashed

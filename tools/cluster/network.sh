@@ -36,7 +36,7 @@ network_up() {
 
 network_down() {
   local port table
-  if owned bridge "$BRIDGE"; then
+  if owned bridge "$BRIDGE" && ip link show "$BRIDGE" >/dev/null 2>&1; then
     for port in $(ip -o link show master "$BRIDGE" 2>/dev/null | awk -F': ' '{sub(/@.*/, "", $2); print $2}'); do
       ip link del "$port" 2>/dev/null || true # it may have gone with its pod
     done
