@@ -2,8 +2,12 @@
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
 #[cfg(test)]
+mod crd;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harness_works;
 #[cfg(test)]
-mod manifests;
+mod policies;
+#[cfg(test)]
+mod purity;

@@ -1,3 +1,5 @@
+//! The client's fence and its deadlines.
+
 use std::sync::atomic::AtomicU32;
 
 use axum::{Router, body::Body as Answer, extract::State, routing::any};

@@ -1,3 +1,5 @@
+//! Passes in their order, their delays and their limits.
+
 use std::{
     future,
     sync::atomic::{AtomicU32, Ordering},

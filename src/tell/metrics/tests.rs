@@ -1,3 +1,5 @@
+//! Metrics as Prometheus would read them.
+
 use super::*;
 
 #[test]

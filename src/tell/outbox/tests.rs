@@ -1,3 +1,5 @@
+//! The outbox: what is delivered, kept, and given up.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;

@@ -1,3 +1,5 @@
+//! What status says in each State.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The webhook against a receiver on this machine.
+
 use std::{
     io,
     sync::{Arc, Mutex},
