@@ -110,8 +110,8 @@ impl Explanation {
 }
 
 impl Case<'_> {
-    fn command(&self, verb: &str, what: &str) -> Option<String> {
-        Some(format!("kubectl haldane {verb} {}{}   # {what}", self.name, self.flag))
+    fn command(&self, verb: &str, what: &str) -> String {
+        format!("kubectl haldane {verb} {}{}   # {what}", self.name, self.flag)
     }
 
     fn stands(&self, what: &str, from: At) -> String {
@@ -126,16 +126,19 @@ impl Case<'_> {
             State::Preparing { candidate, since, resume, .. } => {
                 let then = resume.map_or_else(|| "step 1".to_owned(), |step| format!("step {} again", step + 1));
                 self.paused_or(Explanation {
-                    stands: self.stands(&format!("starts pods of {}; they get no traffic yet", label(candidate)), *since),
+                    stands: self
+                        .stands(&format!("starts pods of {}; they get no traffic yet", label(candidate)), *since),
                     waits_for: vec![message],
                     next: format!(
                         "{then} when they are ready and measured; withdrawn if not ready {}",
                         until(since.plus(candidate.plan.deadline.0), self.now)
                     ),
-                    command: self.command("rollback", "give it up now"),
+                    command: Some(self.command("rollback", "give it up now")),
                 })
             }
-            State::Stepping { candidate, step, since, settled, .. } => self.stepping(candidate, *step, *since, *settled),
+            State::Stepping { candidate, step, since, settled, .. } => {
+                self.stepping(candidate, *step, *since, *settled)
+            }
             State::Observing { candidate, since, settled, .. } => {
                 let hold = candidate.plan.watch.hold;
                 let next = settled.map_or_else(
@@ -149,7 +152,7 @@ impl Case<'_> {
                     ),
                     waits_for: vec![if settled.is_some() { message } else { "all traffic to have arrived".into() }],
                     next,
-                    command: self.command("rollback", "give the traffic back now"),
+                    command: Some(self.command("rollback", "give the traffic back now")),
                 })
             }
             State::Promoting { candidate, since, part, .. } => {
@@ -157,9 +160,11 @@ impl Case<'_> {
                     Part::TakeOver => (
                         "the Deployment to take over the new pods",
                         "the old pods go, the route and the Services are given back",
-                        self.command("rollback", "the last moment to take it back"),
+                        Some(self.command("rollback", "the last moment to take it back")),
                     ),
-                    Part::GiveBack => ("the old pods to go, and the route and Services to be given back", "Succeeded", None),
+                    Part::GiveBack => {
+                        ("the old pods to go, and the route and Services to be given back", "Succeeded", None)
+                    }
                 };
                 Explanation {
                     stands: self.stands(&format!("hands {} over to the Deployment", label(candidate)), *since),
@@ -170,7 +175,9 @@ impl Case<'_> {
             }
             State::Draining { since, cause, .. } => Explanation {
                 stands: self.stands("gives the traffic back", *since),
-                waits_for: vec!["the gateway and the request counters to show that nothing reaches the candidate".into()],
+                waits_for: vec![
+                    "the gateway and the request counters to show that nothing reaches the candidate".into(),
+                ],
                 next: if cause.kind.rejects() {
                     "the candidate's pods go, and the recovery of the stable version is verified".into()
                 } else {
@@ -187,17 +194,15 @@ impl Case<'_> {
             State::RolledBack { stable, candidate, cause, report } => {
                 let at = report.recovered_at.or(report.confirmed_at).unwrap_or(report.decided_at);
                 Explanation {
-                    stands: self.stands(
-                        &format!("rolled {} back; {} serves", candidate.label(), stable.label()),
-                        at,
-                    ),
+                    stands: self.stands(&format!("rolled {} back; {} serves", candidate.label(), stable.label()), at),
                     waits_for: vec![format!("another version, because of: {}", clean(&cause.message))],
                     next: if cause.kind == CauseKind::Superseded {
                         "the newer version is released".into()
                     } else {
                         format!("nothing by itself: {} is not tried again", candidate.label())
                     },
-                    command: self.command("retry", "try the same version again"),
+                    command: (cause.kind != CauseKind::Superseded)
+                        .then(|| self.command("retry", "try the same version again")),
                 }
             }
             State::RollbackFailed { candidate, problem, report, .. } => Explanation {
@@ -207,7 +212,7 @@ impl Case<'_> {
                 ),
                 waits_for: vec![clean(problem)],
                 next: "nothing by itself: a person has to look".into(),
-                command: self.command("rollback", "verify again"),
+                command: Some(self.command("rollback", "verify again")),
             },
         }
     }
@@ -230,7 +235,7 @@ impl Case<'_> {
                 || "another image in spec.images starts a release".into(),
                 |(why, ..)| format!("nothing while it is paused ({why})"),
             ),
-            command: paused.and_then(|(_, command)| command),
+            command: paused.map(|(_, command)| command),
             waits_for: vec![],
         }
     }
@@ -248,8 +253,8 @@ impl Case<'_> {
             command: self
                 .pause()
                 .filter(|_| paused || closed.is_empty())
-                .and_then(|(_, command)| command)
-                .or_else(|| self.command("rollback", "refuse this version")),
+                .map(|(_, command)| command)
+                .or_else(|| Some(self.command("rollback", "refuse this version"))),
         }
     }
 
@@ -273,12 +278,12 @@ impl Case<'_> {
             stands: self.stands(&format!("is in step {number} of {all} with {}{weight}", label(candidate)), from),
             waits_for,
             next,
-            command: self.command("promote", &format!("go on to {after} now")),
+            command: Some(self.command("promote", &format!("go on to {after} now"))),
         })
     }
 
     /// Who paused it, and how to go on.
-    fn pause(&self) -> Option<(String, Option<String>)> {
+    fn pause(&self) -> Option<(String, String)> {
         if let Some(paused) = &self.status.memory.paused {
             let end = paused.until.map(|at| format!(", ends {}", until(at, self.now))).unwrap_or_default();
             let why = format!("by {}, {}{end}", clean(&paused.by), since(paused.since, self.now));
@@ -287,7 +292,7 @@ impl Case<'_> {
         self.release.spec.paused.then(|| {
             let patch = r#"'{"spec":{"paused":false}}'"#;
             let command = format!("kubectl patch release {}{} --type merge -p {patch}", self.name, self.flag);
-            ("spec.paused is true".to_owned(), Some(command))
+            ("spec.paused is true".to_owned(), command)
         })
     }
 
@@ -295,7 +300,7 @@ impl Case<'_> {
         let Some((why, command)) = self.pause() else { return answer };
         let mut waits_for = vec![format!("the pause to end ({why}); a bad version is still rolled back")];
         waits_for.extend(answer.waits_for);
-        Explanation { waits_for, next: format!("after the pause: {}", answer.next), command, ..answer }
+        Explanation { waits_for, next: format!("after the pause: {}", answer.next), command: Some(command), ..answer }
     }
 }
 

@@ -83,7 +83,9 @@ fn show(args: &Args, releases: &[Release], first: bool) -> anyhow::Result<String
     Ok(match (args.output, releases) {
         (None, [one]) if args.name.is_some() => tree(one, now, Style::of_stdout()),
         (None | Some(Output::Table | Output::Wide), _) => table(releases, columns, now),
-        (Some(Output::Name), _) => releases.iter().map(|r| format!("release.haldane.dev/{}\n", r.name_any())).collect(),
+        (Some(Output::Name), _) => {
+            releases.iter().flat_map(|r| ["release.haldane.dev/".to_owned(), r.name_any(), "\n".to_owned()]).collect()
+        }
         (Some(form), _) => {
             let mut values = Vec::new();
             for release in releases {
@@ -120,7 +122,13 @@ async fn watch(args: &Args, reach: &Reach) -> anyhow::Result<ExitCode> {
         match change {
             Ok(release) => {
                 let text = show(args, std::slice::from_ref(&release), first)?;
-                let before = if redraw { "\x1b[H\x1b[2J" } else if picture && !first { "\n" } else { "" };
+                let before = if redraw {
+                    "\x1b[H\x1b[2J"
+                } else if picture && !first {
+                    "\n"
+                } else {
+                    ""
+                };
                 print(&format!("{before}{text}"))?;
                 first = false;
             }

@@ -3,12 +3,25 @@
 //! One file per command. A command ends with an exit code; a wrong call and a failed request both end with 1, because
 //! `wait` gives 2 and above a meaning of their own.
 
+mod client;
 mod crd;
+mod explain;
+mod get;
+mod order;
+mod render;
 pub mod run;
+mod table;
+mod tree;
+mod wait;
 
-use std::process::ExitCode;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
 
-use clap::{Parser, Subcommand};
+use std::{env, path::Path, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Progressive delivery on Kubernetes: canary steps, verdicts in seconds, verified rollbacks.
 #[derive(Parser)]
@@ -20,13 +33,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the CustomResourceDefinitions as YAML.
+    /// Print the CustomResourceDefinitions as YAML
     Crd(crd::Args),
+    /// Show Releases: one as a picture, many as a table
+    Get(get::Args),
+    /// Wait for the end of a release; the exit code tells how it ended
+    #[command(after_help = wait::EXIT_CODES)]
+    Wait(wait::Args),
+    /// What a Release waits for, what comes next and when, and the command that unblocks it
+    Explain(explain::Args),
+    /// Order: skip the step's time and evidence, never a bad verdict or the watch
+    Promote(order::Promote),
+    /// Order: stop time and new releases, never safety
+    Pause(order::Pause),
+    /// Order: end a pause
+    Resume(order::Common),
+    /// Order: give the traffic back and reject the version; at rest, bring back the previous version
+    Rollback(order::Common),
+    /// Order: try a rejected version again
+    Retry(order::Retry),
 }
 
 /// Reads the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut command = Cli::command();
+    if env::args_os().next().is_some_and(|called| Path::new(&called).file_stem() == Some("kubectl-haldane".as_ref())) {
+        command = command.bin_name("kubectl haldane");
+    }
+    let cli = match command.try_get_matches().and_then(|found| Cli::from_arg_matches(&found)) {
         Ok(cli) => cli,
         Err(wrong) => {
             // Help and version arrive here too. A closed pipe on the way out is nobody's error.
@@ -45,16 +79,14 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(async {
         match command {
             Command::Crd(args) => crd::run(&args),
+            Command::Get(args) => get::run(&args).await,
+            Command::Wait(args) => wait::run(&args).await,
+            Command::Explain(args) => explain::run(&args).await,
+            Command::Promote(args) => order::promote(&args).await,
+            Command::Pause(args) => order::pause(&args).await,
+            Command::Resume(args) => order::resume(&args).await,
+            Command::Rollback(args) => order::rollback(&args).await,
+            Command::Retry(args) => order::retry(&args).await,
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
-    }
 }

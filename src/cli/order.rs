@@ -117,7 +117,8 @@ async fn order(args: &Common, wish: Wish) -> anyhow::Result<ExitCode> {
 /// The name under which the API server knows the caller; it checks `by` against it.
 async fn who(reach: &Reach) -> anyhow::Result<String> {
     let api: Api<SelfSubjectReview> = Api::all(reach.client.clone());
-    let review = within("asking who you are", api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+    let review =
+        within("asking who you are", api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
     let user = review.status.and_then(|s| s.user_info).and_then(|u| u.username);
     user.context("the API server did not say who you are")
 }
@@ -146,7 +147,8 @@ pub fn action(release: &Release, wish: &Wish, by: String, reason: Option<String>
         }
         Wish::Resume => {
             if memory.paused.is_none() {
-                let where_else = if release.spec.paused { " by an order; set spec.paused to false instead" } else { "" };
+                let where_else =
+                    if release.spec.paused { " by an order; set spec.paused to false instead" } else { "" };
                 bail!("Release {name} is not paused{where_else}");
             }
             ActionType::Resume
@@ -203,5 +205,9 @@ fn follow(wish: &Wish, name: &str) -> String {
 
 /// Generated names may have 63 characters of which the API server adds five.
 fn shorten(prefix: &str) -> String {
-    if prefix.len() <= 57 { prefix.to_owned() } else { format!("{}-", &prefix[prefix.len() - 56..].trim_matches(['-', '.'])) }
+    if prefix.len() <= 57 {
+        prefix.to_owned()
+    } else {
+        format!("{}-", &prefix[prefix.len() - 56..].trim_matches(['-', '.']))
+    }
 }

@@ -36,11 +36,12 @@ pub fn table(releases: &[Release], columns: Columns, now: At) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    if text == "\n" {
-        text.clear();
-    }
-    text
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join(
+        "
+",
+    ) + "
+"
 }
 
 fn row(release: &Release, columns: Columns, now: At) -> Vec<String> {

@@ -98,13 +98,16 @@ impl Lines {
         let step = status.step.as_ref().map(|s| format!(" {s}")).unwrap_or_default();
         let version = status.version.as_ref().map(|v| format!("  {}", clean(v))).unwrap_or_default();
         let namespace = release.namespace().unwrap_or_default();
-        let _ = writeln!(self.text, "{} {name}  {phase}{step}{version}  (namespace {namespace})", icon(phase, self.style));
+        let _ =
+            writeln!(self.text, "{} {name}  {phase}{step}{version}  (namespace {namespace})", icon(phase, self.style));
     }
 
     fn versions(&mut self, state: &State) {
         self.put("stable", &version(state.stable()));
         match state {
-            State::RolledBack { candidate, .. } => self.put("rejected", &version(candidate)),
+            State::RolledBack { candidate, cause, .. } => {
+                self.put(if cause.kind.rejects() { "rejected" } else { "given up" }, &version(candidate));
+            }
             _ => {
                 if let Some(candidate) = state.candidate() {
                     self.put("candidate", &version(&candidate.version));
@@ -115,11 +118,16 @@ impl Lines {
 
     fn plan(&mut self, state: &State, now: At) {
         let Some(candidate) = state.candidate() else { return };
+        if report(state).is_some() {
+            return; // it is not walked any more
+        }
         // How many steps are behind, which one is under way and since when it has counted.
         let (done, current, settled) = match state {
             State::Stepping { step, settled, .. } => (*step as usize, Some(*step as usize), *settled),
             State::Preparing { resume, .. } => (resume.unwrap_or(0) as usize, None, None),
-            State::Observing { settled, .. } => (candidate.plan.steps.len(), Some(candidate.plan.steps.len()), *settled),
+            State::Observing { settled, .. } => {
+                (candidate.plan.steps.len(), Some(candidate.plan.steps.len()), *settled)
+            }
             State::Promoting { .. } => (usize::MAX, None, None),
             _ => (0, None, None),
         };

@@ -1,7 +1,4 @@
 //! `kubectl haldane wait`: until the release of one generation has ended; the exit code tells how.
-//!
-//! 0 succeeded, 1 wrong usage or API error, 2 rolled back, 3 still gated at the timeout, 4 timeout, 5 rollback failed,
-//! 6 superseded.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -14,14 +11,19 @@ use super::{
     render::{clean, clock as clock_time},
 };
 use crate::{
-    api::{
-        Release, ReleaseStatus, State,
-        state::CauseKind,
-        status::Ended,
-        units::Span,
-    },
+    api::{Release, ReleaseStatus, State, state::CauseKind, status::Ended, units::Span},
     observe::clock,
 };
+
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  succeeded
+  1  wrong usage, or the API server refused
+  2  rolled back
+  3  still gated at the timeout (approval, pause, or something that must be put in order)
+  4  not ended at the timeout
+  5  the rollback failed
+  6  superseded by a newer version";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -75,7 +77,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut told = false;
     while end.is_none() {
         match timeout_at(deadline, changes.next()).await {
-            Err(_) => end = Some(follow.at_timeout(&last)),
+            Err(_) => end = Some(at_timeout(&last)),
             Ok(Some(Ok(Some(release)))) => {
                 told = false;
                 end = follow.see(&release);
@@ -92,7 +94,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             // The stream never ends by itself; were it to, waiting on is still right.
             Ok(None) => {
                 sleep_until(deadline).await;
-                end = Some(follow.at_timeout(&last));
+                end = Some(at_timeout(&last));
             }
         }
     }
@@ -164,15 +166,6 @@ impl Follow {
         }
     }
 
-    /// What the end of the patience means: held by somebody, or just slow.
-    pub fn at_timeout(&self, release: &Release) -> End {
-        let Some(status) = &release.status else { return End::Timeout };
-        let waiting = matches!(status.state, Some(State::Waiting { .. }));
-        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
-        let held = ready.is_some_and(|c| matches!(c.reason.as_str(), "AwaitingGate" | "Paused"));
-        if waiting || held || condition(status, "Stalled") == Some("True") { End::Gated } else { End::Timeout }
-    }
-
     /// A line when something has changed that a person wants to know.
     pub fn news(&mut self, release: &Release) -> Option<String> {
         let status = release.status.as_ref()?;
@@ -187,6 +180,15 @@ impl Follow {
         self.shown = Some(now);
         Some(line)
     }
+}
+
+/// What the end of the patience means: held by somebody, or just slow.
+pub fn at_timeout(release: &Release) -> End {
+    let Some(status) = &release.status else { return End::Timeout };
+    let waiting = matches!(status.state, Some(State::Waiting { .. }));
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+    let held = ready.is_some_and(|c| matches!(c.reason.as_str(), "AwaitingGate" | "Paused"));
+    if waiting || held || condition(status, "Stalled") == Some("True") { End::Gated } else { End::Timeout }
 }
 
 fn condition<'a>(status: &'a ReleaseStatus, kind: &str) -> Option<&'a str> {
