@@ -9,3 +9,5 @@ pub mod scope;
 pub mod smoke;
 pub mod traffic;
 pub mod workload;
+pub mod home;
+pub mod steps;
