@@ -6,8 +6,9 @@ use crate::{
     observe::seen::{Owner, Seen, Side, Target, Workload},
 };
 
-/// The next writes on the way home.
-pub fn steps(stable: &Revision, seen: &Seen, plan: &mut Vec<Effect>) {
+/// The next writes on the way home. `leaving`: the Release goes, so the Deployment is un-paused even if its user has
+/// changed the template meanwhile; else such a change waits for his word.
+pub fn steps(stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
     let stands = seen.ready(Side::Stable) > 0 || seen.ready(Side::Candidate) == 0;
     let adopted = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment);
     let sending: Vec<_> =
@@ -20,12 +21,12 @@ pub fn steps(stable: &Revision, seen: &Seen, plan: &mut Vec<Effect>) {
         return;
     }
     match &seen.target {
-        Target::Found(workload) => with_workload(workload, stable, seen, plan),
+        Target::Found(workload) => with_workload(workload, stable, seen, leaving, plan),
         Target::Missing => without_workload(seen, plan),
     }
 }
 
-fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, plan: &mut Vec<Effect>) {
+fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
     let finished = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment)
         && workload.sets.iter().all(|s| s.size == 0 || seen.candidate.as_ref().is_some_and(|c| c.hash == s.hash));
     if workload.handover.is_some() && !finished {
@@ -65,7 +66,7 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, plan: &mut
     }
     if workload.handover.is_some() {
         plan.push(Effect::FinishHandOver);
-    } else if workload.paused && workload.paused_by_us && (workload.revision == *stable || finished) {
+    } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause);
     }
 }

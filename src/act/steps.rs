@@ -22,9 +22,9 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     }
     match goal {
         Goal::Abandoned => plan.extend(drop_finalizer(seen)),
-        Goal::AtRest => home::steps(stable, seen, &mut plan),
+        Goal::AtRest => home::steps(stable, seen, false, &mut plan),
         Goal::Gone => {
-            home::steps(stable, seen, &mut plan);
+            home::steps(stable, seen, true, &mut plan);
             if seen.is_home() {
                 plan.extend(drop_finalizer(seen));
             }
@@ -191,6 +191,10 @@ fn take_over(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
         plan.push(Effect::TakeTemplate);
         return Err(Wait);
     }
+    if set.size != workload.wanted {
+        // Scaled meanwhile: paused and with two sets, the Deployment itself would leave both as they are.
+        plan.push(Effect::ScaleCandidate { size: workload.wanted });
+    }
     if !set.offered && workload.observed {
         plan.push(Effect::Offer { wanted: workload.wanted });
     }
@@ -201,8 +205,10 @@ fn take_over(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
 fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     let World { candidate, seen, .. } = *world;
     let (Target::Found(workload), Some(set)) = (&seen.target, &seen.candidate) else { return Err(Wait) };
-    let split = seen.routes.iter().any(|r| r.split.is_some());
-    if split {
+    if set.size != workload.wanted {
+        plan.push(Effect::ScaleCandidate { size: workload.wanted });
+    }
+    if seen.routes.iter().any(|r| r.split.is_some()) {
         for service in seen.services.iter().filter(|s| s.pin.as_deref() != Some(&set.hash)) {
             plan.push(Effect::Pin { service: service.name.clone(), hash: set.hash.clone() });
         }

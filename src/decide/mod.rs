@@ -129,7 +129,9 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
         && seen.release.deleting
     {
         let goal = if seen.release.conflict.is_some() { Goal::Abandoned } else { Goal::Gone };
-        return ending(past, memory, goal, "the Release is being deleted; what is left of it is taken away");
+        let known = past.state.clone().unwrap_or_else(|| State::Idle { stable: present(spec, workload) });
+        let past = Past { state: Some(known), ..Past::default() };
+        return ending(&past, memory, goal, "the Release is being deleted; what is left of it is taken away");
     }
     if let (None, Some(other)) = (past.state.as_ref().filter(|s| s.active()), &seen.release.conflict) {
         let message = format!("{other}; delete one of the two");
@@ -230,6 +232,9 @@ fn undo(stable: &Version, facts: &Facts<'_>, memory: &Memory) -> Result<Candidat
     let Some((before, asked)) = before.zip(facts.workload.previous.as_ref()) else {
         return Err(format!("nothing to roll back to: history holds no version before {}", stable.label()));
     };
+    if let Some(rejected) = memory.rejected.iter().find(|r| r.revision == asked.revision) {
+        return Err(format!("{} was rejected: {}", before.replaced.label(), rejected.message));
+    }
     if let Some(why) = gates::preflight(facts).first() {
         return Err(format!("the way back to {} is blocked: {}", before.replaced.label(), why.message));
     }

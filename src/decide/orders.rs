@@ -119,6 +119,7 @@ fn refusal(order: &Order, spec: &ReleaseSpec, state: Option<&State>, memory: &Me
         {
             Some(format!("it is {} already", state.name()))
         }
+        ActionType::Retry if state.active() => Some(format!("wait for the end of {}", state.name())),
         ActionType::Retry if !retryable(order, state, memory) => {
             Some(format!("revision {} was not rejected", order.revision))
         }

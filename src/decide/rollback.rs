@@ -155,7 +155,9 @@ fn leave_draining(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
 pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
     let Back { stable, candidate, since, cause, mut report } = back;
     let Facts { spec, seen, workload, .. } = facts;
-    let mut next = if seen.is_home() {
+    // A template that its user changed meanwhile keeps the Deployment paused; that is told, and holds nothing up here.
+    let home = seen.is_home() || seen.is_clear() && workload.revision != stable.revision;
+    let mut next = if home {
         match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
             Recovery::Proven => {
                 report.recovered_at = Some(seen.now);

@@ -320,10 +320,15 @@ impl Workload {
 impl Seen {
     /// Nothing of ours is left in the cluster but the finalizer.
     pub fn is_home(&self) -> bool {
+        self.is_clear() && !self.target.found().is_some_and(|w| w.paused && w.paused_by_us)
+    }
+
+    /// Nothing of ours is left but, perhaps, the pause of the Deployment.
+    pub fn is_clear(&self) -> bool {
         let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment);
         let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
         let routes = self.routes.iter().all(|r| r.split.is_none());
-        let workload = self.target.found().is_none_or(|w| !(w.paused && w.paused_by_us) && w.handover.is_none());
+        let workload = self.target.found().is_none_or(|w| w.handover.is_none());
         pods && pins && routes && workload && self.ghosts() == 0
     }
 

@@ -104,7 +104,7 @@ fn caught(mutant: Mutant) -> Option<(u32, String)> {
     for n in 1..400 {
         let history = histories.new_tree(&mut runner).unwrap().current();
         if let Err(broken) = play(true, 3, &history, Some(mutant)) {
-            return Some((n, broken));
+            return Some((n, format!("{broken} after {history:?}")));
         }
     }
     None
@@ -115,7 +115,7 @@ fn every_seeded_fault_is_caught() {
     let mut survivors = Vec::new();
     for (name, mutant) in MUTANTS {
         match caught(mutant) {
-            Some((n, by)) => println!("{name}: caught by history {n}: {by}"),
+            Some((n, by)) => println!("{name}: caught by history {n}: {}", by.split(" after [").next().unwrap_or_default()),
             None => survivors.push(name),
         }
     }

@@ -67,7 +67,8 @@ pub struct World {
     pub sets: Vec<WSet>,
     pub pods: Vec<WPod>,
     pub pin: Option<String>,
-    pub canary_service: bool,
+    /// The hash that `app-canary` selects.
+    pub canary_service: Option<String>,
     pub split: Option<Split>,
     /// What the data plane does: follows after `lag` seconds.
     pub live_pin: Option<String>,
@@ -109,7 +110,7 @@ impl World {
             sets: Vec::new(),
             pods: Vec::new(),
             pin: None,
-            canary_service: false,
+            canary_service: None,
             split: None,
             live_pin: None,
             live_split: None,
@@ -197,6 +198,11 @@ impl World {
         let newest =
             self.sets.iter().enumerate().filter(|(_, s)| s.owned && s.rev == template).max_by_key(|(_, s)| s.number);
         let newest = newest.map(|(i, _)| i);
+        // Paused or not, a single set with pods follows `spec.replicas`.
+        let (wanted, active) = (self.wanted, self.sets.iter().filter(|s| s.owned && s.size > 0).count());
+        for set in self.sets.iter_mut().filter(|s| active == 1 && s.owned && s.size > 0) {
+            set.size = wanted;
+        }
         match newest {
             None if !self.paused => {
                 let n = self.fresh();
@@ -213,17 +219,9 @@ impl World {
                     deleting: false,
                 });
             }
-            None => {
-                // Paused with a template that no set has: scaling still reaches the one set that has pods.
-                let wanted = self.wanted;
-                if !self.recreate {
-                    for set in self.sets.iter_mut().filter(|s| s.owned && s.size > 0) {
-                        set.size = wanted;
-                    }
-                }
-            }
+            None => {}
             Some(i) => {
-                if !(self.paused && self.recreate) {
+                if !self.paused {
                     self.sets[i].size = self.wanted;
                 }
                 let full = self.sets[i].size == self.wanted && self.ready(&self.sets[i].hash.clone()) >= self.wanted;
@@ -295,14 +293,8 @@ impl World {
     }
 
     fn canary_pods(&self) -> Vec<usize> {
-        let Some(hash) = self.sets.iter().find(|s| s.id.is_some() && (!s.owned || s.offered)).map(|s| s.hash.clone())
-        else {
-            return Vec::new();
-        };
-        let hash = self.candidate().map_or(hash, |c| c.hash.clone());
-        (0..self.pods.len())
-            .filter(|&i| self.pods[i].hash == hash && self.pods[i].ready && self.canary_service)
-            .collect()
+        let ready = |p: &WPod| p.ready && self.canary_service.as_ref() == Some(&p.hash);
+        (0..self.pods.len()).filter(|&i| ready(&self.pods[i])).collect()
     }
 
     fn requests(&mut self) {
@@ -428,7 +420,7 @@ impl World {
                 pin: self.pin.clone(),
                 stable_endpoints: count(self.service(), Side::Stable),
                 candidate_endpoints: count(self.service(), Side::Candidate),
-                canary_service: self.canary_service,
+                canary_service: self.canary_service.is_some(),
                 canary_endpoints: u32::try_from(self.canary_pods().len()).unwrap(),
                 problem: None,
             }],
@@ -474,8 +466,8 @@ impl World {
             (Effect::Unpause, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
             (Effect::Pin { hash, .. }, _) => self.pin = Some(hash.clone()),
             (Effect::Unpin { .. }, _) => self.pin = None,
-            (Effect::CreateCanaryService { .. }, _) => self.canary_service = true,
-            (Effect::DeleteCanaryService { .. }, _) => self.canary_service = false,
+            (Effect::CreateCanaryService { .. }, _) => self.canary_service = candidate.map(|c| format!("h{}", c.id)),
+            (Effect::DeleteCanaryService { .. }, _) => self.canary_service = None,
             (Effect::CreateCandidate { size }, None) => {
                 if let Some(c) = candidate
                     .filter(|_| Some(&self.template) == self.past.state.as_ref().map(|s| &s.stable().revision.0))
