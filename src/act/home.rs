@@ -67,7 +67,7 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
     if workload.handover.is_some() {
         plan.push(Effect::FinishHandOver);
     } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
-        plan.push(Effect::Unpause);
+        plan.push(Effect::Unpause { any_template: leaving });
     }
 }
 

@@ -3,11 +3,11 @@
 pub mod effect;
 pub mod finalizer;
 pub mod fresh;
+pub mod home;
 pub mod patch;
 pub mod promote;
 pub mod scope;
 pub mod smoke;
 pub mod traffic;
 pub mod workload;
-pub mod home;
 pub mod steps;

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How many pods the Deployment wanted when the ReplicaSet was last sized; saturated means that the two agree.
-const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 
 /// The candidate's template into the Deployment, the user's strategy into an annotation.
 pub async fn take_template(scope: &Scope<'_>) -> Result<()> {

@@ -256,7 +256,7 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     if workload.handover.is_some() {
         plan.push(Effect::FinishHandOver);
     } else if workload.paused && workload.paused_by_us {
-        plan.push(Effect::Unpause);
+        plan.push(Effect::Unpause { any_template: false });
     }
     Ok(())
 }

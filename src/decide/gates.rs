@@ -115,12 +115,7 @@ pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
     closed.extend(seen.release.problems.iter().map(|p| gate("Preflight", p)));
     closed.extend(seen.services.iter().filter_map(|s| s.problem.as_ref()).map(|p| gate("Preflight", p)));
     closed.extend(seen.routes.iter().filter_map(|r| r.problem.as_ref()).map(|p| gate("Preflight", p)));
-    if workload.paused {
-        closed.push(gate(
-            "Preflight",
-            format!("Deployment {name} is paused by its user; run: kubectl rollout resume deployment/{name}"),
-        ));
-    } else if workload.deleting {
+    if workload.deleting {
         closed.push(gate("Preflight", format!("Deployment {name} is being deleted")));
     } else if workload.wanted == 0 {
         closed.push(gate(

@@ -40,6 +40,8 @@ pub struct Ask<'a> {
     pub images: &'a BTreeMap<String, String>,
     /// What is remembered; `None` if nothing is.
     pub state: Option<&'a State>,
+    /// The images of the version before the present one, where history knows it.
+    pub previous: Option<&'a BTreeMap<String, String>>,
     /// The Release's name and UID.
     pub release: &'a str,
     pub release_uid: &'a str,
@@ -181,7 +183,10 @@ fn workload(
     around: &Circumstances,
 ) -> Workload {
     let current = raw::pod_template(deployment);
-    let (asked, unknown) = template::with_images(current, ask.images);
+    let ask_for = |images| {
+        let (asked, unknown) = template::with_images(current, images);
+        Asked { revision: template::revision(&asked), images: template::images(&asked), unknown }
+    };
     let handover = deployment.labels().get(names::HANDOVER).cloned();
     let (paused, recreate) = (raw::paused(deployment), raw::recreate(deployment));
     let ours = deployment.labels().contains_key(names::PAUSED_BY)
@@ -202,11 +207,13 @@ fn workload(
         uid: deployment.uid().unwrap_or_default(),
         observed: raw::observed(deployment),
         paused,
+        paused_by_us: deployment.labels().contains_key(names::PAUSED_BY),
         deleting: deployment.metadata.deletion_timestamp.is_some(),
         wanted: raw::size(deployment),
         revision: template::revision(current),
         images: template::images(current),
-        asked: Asked { revision: template::revision(&asked), images: template::images(&asked), unknown },
+        asked: ask_for(ask.images),
+        previous: ask.previous.map(ask_for),
         handover,
         recreate,
         settled: settled(deployment),

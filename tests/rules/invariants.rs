@@ -123,7 +123,7 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
             return Err(format!("7: the hand-over begins with {ready} of {} pods ready", world.wanted));
         }
         Effect::Pin { .. } if !world.paused => return Err("27: a pin on a Deployment that is not paused".into()),
-        Effect::Unpause | Effect::FinishHandOver if world.pin.is_some() => {
+        Effect::Unpause { .. } | Effect::FinishHandOver if world.pin.is_some() => {
             return Err(format!("27: {effect:?} while a Service is pinned"));
         }
         Effect::DeleteCanaryService { .. } if world.split.is_some() || world.live_split.is_some() => {

@@ -1,5 +1,15 @@
 //! The rules of `decide` and the order of writes, against a world that lags, fails and is interfered with.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::too_many_lines,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may end at once; seconds and counts of a made-up world are small"
+)]
+
 mod invariants;
 mod mutants;
 mod world;
@@ -83,11 +93,11 @@ pub struct Run {
 }
 
 pub fn spec(routed: bool) -> ReleaseSpec {
-    let routes = if routed { serde_json::json!([{"name": "app"}]) } else { serde_json::json!([]) };
+    let named = if routed { serde_json::json!([{"name": "app"}]) } else { serde_json::json!([]) };
     serde_json::from_value(serde_json::json!({
         "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"},
         "images": {"app": "A"},
-        "traffic": {"routes": routes, "canaryHeader": routed.then(|| serde_json::json!({"name": "x-canary", "value": "true"}))},
+        "traffic": {"routes": named, "canaryHeader": routed.then(|| serde_json::json!({"name": "x-canary", "value": "true"}))},
         "plan": {
             "steps": [{"pods": 1, "for": "8s"}, {"weight": 50, "for": "8s"}, {"weight": 100}],
             "watch": {"for": "8s"},

@@ -115,7 +115,9 @@ fn every_seeded_fault_is_caught() {
     let mut survivors = Vec::new();
     for (name, mutant) in MUTANTS {
         match caught(mutant) {
-            Some((n, by)) => println!("{name}: caught by history {n}: {}", by.split(" after [").next().unwrap_or_default()),
+            Some((n, by)) => {
+                println!("{name}: caught by history {n}: {}", by.split(" after [").next().unwrap_or_default());
+            }
             None => survivors.push(name),
         }
     }

@@ -174,7 +174,7 @@ impl World {
         }
         self.live_pin.clone_from(&self.pin);
         self.requests();
-        if self.now.epoch() as u64 % SCRAPE == 0 {
+        if (self.now.epoch() as u64).is_multiple_of(SCRAPE) {
             for pod in &mut self.pods {
                 let (requests, errors) = (pod.requests, pod.errors);
                 pod.points.push(Point { at: self.now, requests, errors, timed: requests, slow: 0.0 });
@@ -463,7 +463,7 @@ impl World {
                 self.gone = self.deleting;
             }
             (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
-            (Effect::Unpause, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
+            (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
             (Effect::Pin { hash, .. }, _) => self.pin = Some(hash.clone()),
             (Effect::Unpin { .. }, _) => self.pin = None,
             (Effect::CreateCanaryService { .. }, _) => self.canary_service = candidate.map(|c| format!("h{}", c.id)),
