@@ -8,6 +8,6 @@ pub mod patch;
 pub mod promote;
 pub mod scope;
 pub mod smoke;
+pub mod steps;
 pub mod traffic;
 pub mod workload;
-pub mod steps;
