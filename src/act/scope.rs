@@ -2,7 +2,7 @@
 
 use kube::Client;
 
-use crate::api::state::{Candidate, Version};
+use crate::api::state::{Candidate, PinnedTraffic, Version};
 
 /// The release a write belongs to. The client refuses writes without leadership and ends every call in time.
 #[derive(Clone)]
@@ -17,4 +17,6 @@ pub struct Scope<'a> {
     pub target_uid: &'a str,
     pub stable: &'a Version,
     pub candidate: Option<&'a Candidate>,
+    /// Services, routes and header: as pinned, or as the Release names them where nothing is.
+    pub traffic: &'a PinnedTraffic,
 }

@@ -33,6 +33,9 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         Goal::Canary { candidate, step, share, smoke } => {
             let world = World { candidate, stable, seen };
             let _ = canary(&world, step, *share, &mut plan);
+            if *share == Share::None {
+                plan.extend(seen.smoke.keys().map(|point| Effect::DeleteSmoke { point: *point }));
+            }
             if let Some(point) = smoke
                 && !seen.smoke.contains_key(point)
             {

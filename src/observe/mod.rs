@@ -1,6 +1,7 @@
 //! World → `Seen`. Reads only, and the only place with a clock.
 
 pub mod clock;
+pub mod orders;
 pub mod pods;
 pub mod preflight;
 pub mod raw;
@@ -11,3 +12,4 @@ pub mod smoke;
 pub mod template;
 pub mod traffic;
 pub mod workload;
+pub mod world;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
+    net::IpAddr,
 };
 
 use k8s_openapi::{
@@ -62,6 +63,10 @@ pub struct View {
     pub stable_hash: Option<String>,
     /// The value of `pod-template-hash` of the candidate's pods.
     pub candidate_hash: Option<String>,
+    /// Where each pod listens, by its name.
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// Container ports of the template, by name.
+    pub ports: BTreeMap<String, u16>,
 }
 
 /// Looks at the workload. All reads are answered by the API server's own storage, not by a cache.
@@ -116,6 +121,8 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         candidate.as_ref().map(|c| c.hash.clone()).or_else(|| wanted_id.as_deref().map(names::candidate_hash));
     let hashes: BTreeSet<String> = owned.iter().map(|set| set.hash.clone()).collect();
     Ok(View {
+        addresses: addresses(&raw_pods),
+        ports: ports(raw::pod_template(&deployment)),
         pods: pods::sides(&raw_pods, candidate_hash.as_deref(), &hashes),
         template_labels: template::labels(raw::pod_template(&deployment)),
         selector_labels: template::string_map(deployment.data.pointer("/spec/selector/matchLabels")),
@@ -151,7 +158,25 @@ async fn without_target(client: &Client, namespace: &str, target: &str, ours: Ve
         selector_labels: BTreeMap::new(),
         stable_hash: None,
         candidate_hash,
+        addresses: addresses(&pods),
+        ports: BTreeMap::new(),
     })
+}
+
+fn addresses(pods: &[RawPod]) -> BTreeMap<String, IpAddr> {
+    let listening = pods.iter().filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?)));
+    listening.collect()
+}
+
+fn ports(template: &Value) -> BTreeMap<String, u16> {
+    let containers = template.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+    let ports = containers.flat_map(|c| c.get("ports").and_then(Value::as_array).into_iter().flatten());
+    ports
+        .filter_map(|port| {
+            let number = port.get("containerPort")?.as_u64()?;
+            Some((port.get("name")?.as_str()?.to_owned(), u16::try_from(number).ok()?))
+        })
+        .collect()
 }
 
 /// The ReplicaSet that runs the stable version: the largest with its template, else the newest.

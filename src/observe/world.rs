@@ -1,0 +1,169 @@
+//! One look at everything that concerns a Release: `observe`. All reads are answered by the API server's own storage,
+//! side by side; what this process knows by itself is handed in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+
+use super::{
+    clock, orders,
+    seen::{Feed, Probe, ReleaseSeen, Seen, Target},
+    smoke,
+    traffic::{self, TrafficAsk},
+    workload,
+};
+use crate::{
+    api::{
+        Release,
+        release::FINALIZER,
+        state::State,
+        status::{Ended, Memory},
+        units::At,
+    },
+    error::{Error, Result},
+};
+
+/// What this process knows and the cluster does not.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub metrics: Feed,
+    pub probes: Vec<Probe>,
+    pub route_written_at: Option<At>,
+    pub delivered: Vec<(u64, String)>,
+    /// Objects of the operator's namespace that cannot be used: one sentence each.
+    pub problems: Vec<String>,
+    /// The API server proves who orders.
+    pub orders_proven: bool,
+}
+
+/// What was seen, and what the sampler and the prober need to know of the pods.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub seen: Seen,
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// Container ports of the Deployment's template, by name.
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// Looks at the world around a Release: one snapshot, one `now`.
+pub async fn observe(client: &Client, release: &Release, state: Option<&State>, memory: &Memory, known: Known) -> Result<World> {
+    let namespace = release.namespace().unwrap_or_default();
+    let (name, uid) = (release.name_any(), release.uid().unwrap_or_default());
+    let target = release.spec.target_ref.name.as_str();
+    let previous = state.and_then(|s| before(s, memory));
+    let ask = workload::Ask {
+        images: &release.spec.images,
+        previous: previous.as_ref(),
+        state,
+        release: &name,
+        release_uid: &uid,
+    };
+    let id = state.and_then(State::candidate).map(|c| c.id.clone());
+    let (view, orders, conflict, smoke, terminating) = tokio::try_join!(
+        workload::look(client, &namespace, target, &ask),
+        orders::look(client, &namespace, &name, known.orders_proven),
+        conflict(client, &namespace, release, state),
+        async {
+            match (&id, &release.spec.checks.smoke) {
+                (Some(id), Some(_)) => smoke::look(client, &namespace, &name, &uid, id).await,
+                _ => Ok(BTreeMap::new()),
+            }
+        },
+        terminating(client, &namespace, release),
+    )?;
+    let pinned = state.and_then(State::candidate).map(|c| &c.traffic);
+    let none = BTreeMap::new();
+    let sides = view.pods.iter().map(|p| (p.name.clone(), p.side)).collect();
+    let asked = TrafficAsk {
+        release: &name,
+        services: pinned.map(|p| p.services.as_slice()).or(release.spec.traffic.services.as_deref()),
+        routes: pinned.map_or(&release.spec.traffic.routes, |p| &p.routes),
+        header: pinned.map_or(release.spec.traffic.canary_header.as_ref(), |p| p.header.as_ref()),
+        template_labels: &view.template_labels,
+        candidate_hash: view.candidate_hash.as_deref(),
+        weights: pinned.map_or(&none, |p| &p.weights),
+        pods: &sides,
+    };
+    let traffic = traffic::look(client, &namespace, &asked).await?;
+    let meta = &release.metadata;
+    let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
+    Ok(World {
+        seen: Seen {
+            now: clock::now(),
+            release: ReleaseSeen {
+                namespace,
+                name,
+                uid,
+                generation: meta.generation.unwrap_or(0),
+                created_at: meta.creation_timestamp.as_ref().map(|t| At::new(t.0)),
+                deleting: meta.deletion_timestamp.is_some(),
+                finalizer: release.finalizers().iter().any(|f| f == FINALIZER),
+                namespace_terminating: terminating,
+                conflict,
+                problems,
+            },
+            target: view.target,
+            candidate: view.candidate,
+            pods: view.pods,
+            services: traffic.services,
+            routes: traffic.routes,
+            metrics: known.metrics,
+            probes: known.probes,
+            smoke,
+            orders,
+            route_written_at: known.route_written_at,
+            delivered: known.delivered,
+        },
+        addresses: view.addresses,
+        ports: view.ports,
+    })
+}
+
+/// The images that the last success replaced: where an undo goes.
+fn before(state: &State, memory: &Memory) -> Option<BTreeMap<String, String>> {
+    let stable = &state.stable().revision;
+    let entry = memory.history.iter().rev().find(|h| h.version.revision == *stable && h.outcome == Ended::Succeeded)?;
+    Some(entry.replaced.images.clone())
+}
+
+/// An older Release for the same Deployment or the same route goes first; the one under way is never disturbed.
+async fn conflict(client: &Client, namespace: &str, release: &Release, state: Option<&State>) -> Result<Option<String>> {
+    if state.is_some_and(State::active) {
+        return Ok(None);
+    }
+    let api: Api<Release> = Api::namespaced(client.clone(), namespace);
+    let all = api.list(&ListParams::default()).await.map_err(|e| Error::from_kube("listing Releases", e))?;
+    let age = |r: &Release| (r.metadata.creation_timestamp.as_ref().map(|t| t.0), r.name_any());
+    let others = all.items.iter().filter(|other| other.metadata.uid != release.metadata.uid);
+    let first = others.filter(|other| age(other) < age(release)).find_map(|other| {
+        if other.spec.target_ref.name == release.spec.target_ref.name {
+            return Some(format!(
+                "Release {} already releases Deployment {}",
+                other.name_any(),
+                release.spec.target_ref.name
+            ));
+        }
+        let theirs: BTreeSet<_> = other.spec.traffic.routes.iter().map(|r| &r.name).collect();
+        let shared = release.spec.traffic.routes.iter().find(|r| theirs.contains(&r.name))?;
+        let common = match (&other.spec.traffic.services, &release.spec.traffic.services) {
+            (Some(a), Some(b)) => a.iter().any(|s| b.contains(s)),
+            _ => false, // by default each has the Services of its own Deployment
+        };
+        common.then(|| format!("Release {} already splits the same Services in {} {}", other.name_any(), shared.kind, shared.name))
+    });
+    Ok(first)
+}
+
+/// Whether the namespace is being deleted. Asked only when the Release is.
+async fn terminating(client: &Client, namespace: &str, release: &Release) -> Result<bool> {
+    if release.metadata.deletion_timestamp.is_none() {
+        return Ok(false);
+    }
+    let found = Api::<Namespace>::all(client.clone()).get_opt(namespace).await;
+    let found = found.map_err(|e| Error::from_kube(format!("reading namespace {namespace}"), e))?;
+    Ok(found.is_none_or(|n| n.metadata.deletion_timestamp.is_some()))
+}
