@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use self::entry::Entry;
 use crate::{
@@ -24,13 +24,11 @@ use crate::{
     },
     observe::{
         clock,
+        probe::{Key, News},
         prometheus::Provider,
         seen::{Feed, Probe},
     },
 };
-
-/// Namespace and name of a Release.
-pub type Key = (String, String);
 
 /// What the pass of one Release wants to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +58,7 @@ pub struct Sampler(Arc<Shared>);
 
 struct Shared {
     book: Arc<dyn ProviderBook>,
-    news: mpsc::UnboundedSender<Key>,
+    news: News,
     table: Mutex<Table>,
 }
 
@@ -85,8 +83,8 @@ impl Lane {
 }
 
 impl Sampler {
-    /// `news` gets the key of a Release whenever there is something new to judge.
-    pub fn new(book: Arc<dyn ProviderBook>, news: mpsc::UnboundedSender<Key>) -> Self {
+    /// `news` is called whenever there is something new to judge.
+    pub fn new(book: Arc<dyn ProviderBook>, news: News) -> Self {
         Self(Arc::new(Shared { book, news, table: Mutex::default() }))
     }
 
@@ -143,8 +141,7 @@ impl Shared {
     fn change(&self, key: &Key, change: impl FnOnce(&mut Entry) -> bool) {
         let news = self.table().entries.get_mut(key).is_some_and(change);
         if news {
-            // Nobody listens any more when the process ends.
-            let _ = self.news.send(key.clone());
+            (self.news)(key);
         }
     }
 

@@ -11,12 +11,15 @@ use std::{
 
 use futures::{StreamExt, stream};
 use reqwest::{Client, Url, redirect::Policy};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::seen::Probe;
 
 /// Namespace and name of a Release.
 pub type Key = (String, String);
+
+/// Called with the key of a Release when there is something new to judge. Must not block.
+pub type News = Arc<dyn Fn(&Key) + Send + Sync>;
 
 /// How long one pod may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,7 +51,7 @@ pub struct Prober(Arc<Shared>);
 
 struct Shared {
     client: Client,
-    news: mpsc::UnboundedSender<Key>,
+    news: News,
     may_ask: fn(IpAddr) -> bool,
     rounds: Mutex<HashMap<Key, Round>>,
 }
@@ -61,13 +64,13 @@ struct Round {
 }
 
 impl Prober {
-    /// `news` gets the key of a Release whenever a pod fails, or is well for the first time or again.
+    /// `news` is called whenever a pod fails, or is well for the first time or again.
     /// Errors: the HTTP client cannot be built.
-    pub fn new(news: mpsc::UnboundedSender<Key>) -> Result<Self, String> {
+    pub fn new(news: News) -> Result<Self, String> {
         Self::with(news, is_a_pods)
     }
 
-    fn with(news: mpsc::UnboundedSender<Key>, may_ask: fn(IpAddr) -> bool) -> Result<Self, String> {
+    fn with(news: News, may_ask: fn(IpAddr) -> bool) -> Result<Self, String> {
         let client = Client::builder()
             .redirect(Policy::none())
             .timeout(PATIENCE)
@@ -186,8 +189,7 @@ impl Shared {
         };
         drop(rounds);
         if news {
-            // Nobody listens any more when the process ends.
-            let _ = self.news.send(key.clone());
+            (self.news)(key);
         }
     }
 }
@@ -236,6 +238,7 @@ mod tests {
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use axum::{Router, extract::State, http::StatusCode, routing::get};
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -246,7 +249,8 @@ mod tests {
     fn prober(may_ask: fn(IpAddr) -> bool) -> (Prober, mpsc::UnboundedReceiver<Key>) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (news, heard) = mpsc::unbounded_channel();
-        (Prober::with(news, may_ask).unwrap(), heard)
+        let tell: News = Arc::new(move |key| news.send(key.clone()).unwrap_or_default());
+        (Prober::with(tell, may_ask).unwrap(), heard)
     }
 
     /// A pod whose health is the given status code.
