@@ -163,9 +163,9 @@ mod tests {
 
     use super::*;
 
-    fn spec(rest: serde_json::Value) -> MetricProviderSpec {
+    fn spec(rest: &serde_json::Value) -> MetricProviderSpec {
         let mut spec = json!({"url": "http://p:9090"});
-        json_patch::merge(&mut spec, &rest);
+        json_patch::merge(&mut spec, rest);
         serde_json::from_value(spec).unwrap()
     }
 
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn secrets_are_found_by_their_keys() {
-        let spec = spec(json!({
+        let spec = spec(&json!({
             "auth": {"basic": {"username": "u", "password": {"name": "s", "key": "k"}}},
             "headers": [{"name": "X-Tenant", "value": "a"}, {"name": "X-Key", "secret": {"name": "s", "key": "k"}}],
         }));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named_and_no_value_is_shown() {
-        let spec = spec(json!({"auth": {"bearer": {"name": "s", "key": "token"}}}));
+        let spec = spec(&json!({"auth": {"bearer": {"name": "s", "key": "token"}}}));
         assert_eq!(resolve(&spec, &secret("other", "hunter2")).unwrap_err(), "the Secret s has no key token");
         assert_eq!(resolve(&spec, &BTreeMap::new()).unwrap_err(), "the Secret s has no key token");
     }

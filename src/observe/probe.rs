@@ -287,10 +287,10 @@ mod tests {
         let key = ("shop".to_owned(), "web".to_owned());
         prober.watch(Checkup { key: key.clone(), every: Duration::from_secs(1), path: "/health".into(), pods });
         until(&prober, &mut heard, |p| p.len() == 3 && p[1].failures >= 2 && p[2].successes > 0).await;
-        let probes = prober.probes(&key);
-        assert_eq!(probes[1].last, "/health answered HTTP 503");
-        assert_eq!((probes[1].successes, probes[2].failures), (0, 0));
-        assert_eq!(probes[0].last, "port 1 cannot be connected to");
+        let found = prober.probes(&key);
+        assert_eq!(found[1].last, "/health answered HTTP 503");
+        assert_eq!((found[1].successes, found[2].failures), (0, 0));
+        assert_eq!(found[0].last, "port 1 cannot be connected to");
         health.store(200, Ordering::SeqCst);
         until(&prober, &mut heard, |p| p[1].failures == 0 && p[1].successes > 0).await;
         prober.forget(&key);

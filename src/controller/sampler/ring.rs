@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_point_counts_only_when_its_scrape_is_newer() {
         let mut ring = Ring::default();
-        let keep = Duration::from_secs(60);
+        let keep = Duration::from_mins(1);
         assert!(ring.push(point(1.0, 1.0), keep));
         assert!(!ring.push(point(1.0, 9.0), keep));
         assert!(!ring.push(point(0.5, 9.0), keep));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_bounded_and_keeps_its_first_point_and_the_recent_ones() {
-        let keep = Duration::from_secs(300);
+        let keep = Duration::from_mins(5);
         let mut ring = Ring::default();
         for second in 0..10_000u32 {
             ring.push(point(f64::from(second), f64::from(second)), keep);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn points_of_before_a_restart_come_first_and_only_once() {
         let mut ring = ring(&[(20.0, 5.0)]);
-        ring.refill(vec![point(0.0, 1.0), point(10.0, 2.0), point(20.0, 5.0)], Duration::from_secs(60));
+        ring.refill(vec![point(0.0, 1.0), point(10.0, 2.0), point(20.0, 5.0)], Duration::from_mins(1));
         assert_eq!(ring.points(), [point(0.0, 1.0), point(10.0, 2.0), point(20.0, 5.0)]);
     }
 }

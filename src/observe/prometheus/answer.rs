@@ -34,8 +34,8 @@ pub enum Fault {
     TooLarge(usize),
     #[error("partial answer: the metric provider sent {0} warning(s) with it")]
     Partial(usize),
-    #[error("the answer is a {0}, not an instant vector")]
-    WrongType(&'static str),
+    #[error("the answer is a {is}, not {}", .asked.words())]
+    WrongType { is: &'static str, asked: Shape },
     #[error("the answer holds native histograms; classic counters and buckets are needed")]
     NativeHistogram,
     #[error("the counter of {0} is {1}")]
@@ -102,6 +102,15 @@ pub enum Shape {
     Range,
 }
 
+impl Shape {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Instant => "an instant vector",
+            Self::Range => "a range vector",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -152,11 +161,7 @@ pub fn read(http: u16, body: &[u8], shape: Shape) -> Result<Vec<Series>, Fault> 
     let data = envelope.data.ok_or(Fault::Malformed)?;
     match (&*data.kind, shape) {
         ("vector", Shape::Instant) | ("matrix", Shape::Range) => {}
-        ("matrix", _) => return Err(Fault::WrongType("range vector")),
-        ("vector", _) => return Err(Fault::WrongType("single moment")),
-        ("scalar", _) => return Err(Fault::WrongType("scalar")),
-        ("string", _) => return Err(Fault::WrongType("string")),
-        _ => return Err(Fault::WrongType("result of an unknown type")),
+        (kind, asked) => return Err(Fault::WrongType { is: kind_in_words(kind), asked }),
     }
     // A second reading, because what `result` looks like depends on a type that may stand behind it.
     let vectors: Vectors = serde_json::from_slice(body).map_err(|_| Fault::Malformed)?;
@@ -168,6 +173,16 @@ pub fn read(http: u16, body: &[u8], shape: Shape) -> Result<Vec<Series>, Fault> 
         return Err(Fault::Malformed);
     }
     Ok(series)
+}
+
+fn kind_in_words(kind: &str) -> &'static str {
+    match kind {
+        "matrix" => "range vector",
+        "vector" => "instant vector",
+        "scalar" => "scalar",
+        "string" => "string",
+        _ => "result of an unknown type",
+    }
 }
 
 /// The error types of the query API in our own words; its free text may quote a query of somebody else.
@@ -235,6 +250,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_or_strange_answer_is_never_data() {
+        let wrong = |is| Fault::WrongType { is, asked: Shape::Instant };
         let vector = |rest: &str| format!(r#"{{"status":"success","data":{{"resultType":"vector","result":{rest}}}}}"#);
         for (body, fault) in [
             (vector("[{"), Fault::Malformed),
@@ -242,14 +258,8 @@ mod tests {
             (vector(r#"[{"metric":{},"value":[1,"x"]}]"#), Fault::Malformed),
             (vector(r#"[{"metric":{},"value":[1e300,"1"]}]"#), Fault::Malformed),
             (vector(r#"[{"metric":{},"histogram":[1,{"count":"1"}]}]"#), Fault::NativeHistogram),
-            (
-                r#"{"status":"success","data":{"resultType":"string","result":[1,"x"]}}"#.into(),
-                Fault::WrongType("string"),
-            ),
-            (
-                r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#.into(),
-                Fault::WrongType("scalar"),
-            ),
+            (r#"{"status":"success","data":{"resultType":"string","result":[1,"x"]}}"#.into(), wrong("string")),
+            (r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#.into(), wrong("scalar")),
             (
                 r#"{"status":"success","warnings":["store down"],"data":{"resultType":"vector","result":[]}}"#.into(),
                 Fault::Partial(1),

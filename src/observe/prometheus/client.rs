@@ -84,7 +84,8 @@ impl Provider {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|_| "spec.ca: the certificates cannot be used".to_owned())?;
-        let client = Client::from(http, &spec.url).map_err(|_| "spec.url is not a URL".to_owned())?;
+        let client =
+            Client::from(http, spec.url.trim_end_matches('/')).map_err(|_| "spec.url is not a URL".to_owned())?;
         Ok(Self {
             client,
             allowed_namespaces: spec.allowed_namespaces.clone(),
