@@ -6,5 +6,7 @@ pub mod client;
 pub mod context;
 pub mod lease;
 pub mod pass;
+pub mod providers;
 pub mod run;
+pub mod sampler;
 pub mod watch;

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod orders;
 pub mod pods;
 pub mod preflight;
+pub mod probe;
+pub mod prometheus;
 pub mod raw;
 pub mod route;
 pub mod seen;

@@ -10,4 +10,8 @@ mod harness_works;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
+mod prometheus_faults;
+#[cfg(test)]
 mod purity;
