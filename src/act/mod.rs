@@ -12,10 +12,7 @@ pub mod steps;
 pub mod traffic;
 pub mod workload;
 
-use crate::{
-    api::checks::Smoke,
-    error::Result,
-};
+use crate::{api::checks::Smoke, error::Result};
 use effect::Effect;
 use scope::Scope;
 

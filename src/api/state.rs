@@ -27,7 +27,7 @@ impl fmt::Display for Revision {
 }
 
 /// A version that serves or served: enough to name it and to bring it back.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Version {
     pub revision: Revision,

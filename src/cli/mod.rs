@@ -33,6 +33,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator
+    Run(run::RunArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crd(crd::Args),
     /// Show Releases: one as a picture, many as a table
@@ -78,6 +80,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     // One runtime for all commands; those that call nobody do not use it.
     tokio::runtime::Runtime::new()?.block_on(async {
         match command {
+            Command::Run(args) => run::operator(args).await,
             Command::Crd(args) => crd::run(&args),
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => wait::run(&args).await,

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +26,8 @@ use crate::{
         lease::{Lease, election::Timing},
         pass::Work,
         run::{Scope, run as run_loop},
+        senses::Senses,
+        work::Passes,
     },
     observe::clock,
     serve::{http, log},
@@ -57,6 +60,17 @@ pub struct RunArgs {
     /// The name of the lease that the replicas compete for
     #[arg(long, env = "HALDANE_LEASE", default_value = "haldane")]
     pub lease: String,
+}
+
+/// The operator with its real work.
+pub async fn operator(args: RunArgs) -> anyhow::Result<ExitCode> {
+    run(args, |ctx| {
+        let senses =
+            Senses::new(ctx.client.clone(), &ctx.operator_namespace, &ctx.kicks).map_err(anyhow::Error::msg)?;
+        Ok(Arc::new(Arc::new(Passes::new(senses))))
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs until SIGTERM or SIGINT, then gives the lease back. `work` makes what a pass does from what all passes share.

@@ -9,4 +9,7 @@ pub mod pass;
 pub mod providers;
 pub mod run;
 pub mod sampler;
+pub mod senses;
+pub mod show;
 pub mod watch;
+pub mod work;

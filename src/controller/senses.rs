@@ -39,8 +39,7 @@ impl Senses {
     /// Errors: a sentence, if no HTTP client can be made.
     pub fn new(client: Client, operator_namespace: &str, kicks: &Kicks) -> Result<Self, String> {
         let kicks = kicks.clone();
-        let news: crate::observe::probe::News =
-            Arc::new(move |key: &(String, String)| kicks.kick(&key.0, &key.1));
+        let news: crate::observe::probe::News = Arc::new(move |key: &(String, String)| kicks.kick(&key.0, &key.1));
         let providers = Arc::new(Providers::new(&client, operator_namespace));
         Ok(Self {
             sampler: Sampler::new(providers.clone(), news.clone()),
@@ -52,8 +51,27 @@ impl Senses {
         })
     }
 
-    pub fn feed(&self, key: &Key) -> Feed {
-        self.sampler.feed(&pair(key))
+    /// The samples of a release on its way. A provider that is named and silent is never mistaken for none.
+    pub async fn feed(&self, key: &Key, release: &Release) -> Feed {
+        let Some(provider) = &release.spec.checks.provider else { return Feed::Unset };
+        if let Err(why) = self.permitted(provider, &key.namespace).await {
+            self.sampler.forget(&pair(key));
+            return Feed::NoData { why };
+        }
+        match self.sampler.feed(&pair(key)) {
+            Feed::Unset => Feed::NoData { why: "no samples have been read yet".into() },
+            known => known,
+        }
+    }
+
+    async fn permitted(&self, provider: &str, namespace: &str) -> Result<(), String> {
+        let found = self.providers.get(provider).await?;
+        if found.allows(namespace) {
+            return Ok(());
+        }
+        Err(format!(
+            "MetricProvider {provider} does not allow namespace {namespace}; add it to its spec.allowedNamespaces"
+        ))
     }
 
     pub fn probes(&self, key: &Key) -> Vec<Probe> {
@@ -86,9 +104,8 @@ impl Senses {
         let Some(http) = checks.health.http.as_ref().filter(|_| state.active()) else { return };
         let port = http.port.parse().ok().or_else(|| world.ports.get(&http.port).copied());
         let running = world.seen.pods.iter().filter(|p| !p.terminating);
-        let asked = running.filter_map(|p| {
-            Some(Asked { pod: p.name.clone(), ip: *world.addresses.get(&p.name)?, port: port? })
-        });
+        let asked = running
+            .filter_map(|p| Some(Asked { pod: p.name.clone(), ip: *world.addresses.get(&p.name)?, port: port? }));
         self.prober.watch(Checkup {
             key: pair(key),
             every: checks.health.every.0,
@@ -105,13 +122,7 @@ impl Senses {
         let namespace = release.namespace().unwrap_or_default();
         let mut problems = Vec::new();
         if let Some(name) = &release.spec.checks.provider {
-            match self.providers.get(name).await {
-                Err(why) => problems.push(why),
-                Ok(provider) if !provider.allows(&namespace) => problems.push(format!(
-                    "MetricProvider {name} does not allow namespace {namespace}; add it to its spec.allowedNamespaces"
-                )),
-                Ok(_) => {}
-            }
+            problems.extend(self.permitted(name, &namespace).await.err());
         }
         let notifiers: Api<Notifier> = Api::namespaced(self.client.clone(), &self.operator_namespace);
         for name in release.spec.notify.iter().map(|n| &n.notifier) {

@@ -1,13 +1,7 @@
 //! A decision in the words of `tell`.
 
-use kube::ResourceExt;
-
 use crate::{
-    api::{
-        Release, ReleaseStatus, State,
-        notice::Reason,
-        state::{Revision, Version},
-    },
+    api::{Release, ReleaseStatus, State, notice::Reason, state::Version},
     decide::{Decision, verdict::Verdict},
     observe::seen::Seen,
     tell::status::Shown,
@@ -19,8 +13,8 @@ pub struct Frame {
 }
 
 /// Before there is anything to learn a State from, one stands in for it.
-pub fn shown(_: &Release, decision: &Decision, _: &Seen) -> Frame {
-    let nothing = || State::Idle { stable: Version { revision: Revision::default(), name: None, images: Default::default() } };
+pub fn shown(decision: &Decision) -> Frame {
+    let nothing = || State::Idle { stable: Version::default() };
     Frame { state: decision.state.clone().unwrap_or_else(nothing) }
 }
 
@@ -31,7 +25,7 @@ impl Frame {
         let asked = seen.target.found().map(|w| &w.asked.revision);
         let resting = matches!(&self.state, State::Idle { stable } if asked.is_some_and(|a| *a != stable.revision));
         Shown {
-            generation: release.meta().generation.unwrap_or(0),
+            generation: release.metadata.generation.unwrap_or(0),
             now: seen.now,
             state: &self.state,
             memory: &decision.memory,

@@ -82,14 +82,14 @@ impl Passes {
         }
         let past = self.past(&release, &uid);
         let known = Known {
-            metrics: self.senses.feed(&key),
+            metrics: self.senses.feed(&key, &release).await,
             probes: self.senses.probes(&key),
             route_written_at: ctx.notes.route_written_at(&uid),
             delivered: ctx.outbox.delivered(&uid),
             problems: self.senses.problems(&release, past.state.as_ref()).await,
             orders_proven: self.senses.orders_proven().await,
         };
-        let world = observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known).await?;
+        let world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
         let seen = &world.seen;
         let decision = decide(&release.spec, &past, seen);
 
@@ -115,9 +115,16 @@ impl Passes {
 
     /// The status write. A decision is stored before anything is done about it, with one exception: a version that is
     /// to lose its traffic loses it also when two writes have failed.
-    async fn store(&self, release: &Release, past: &Past, decision: &Decision, seen: &Seen, ctx: &Context) -> Result<()> {
+    async fn store(
+        &self,
+        release: &Release,
+        past: &Past,
+        decision: &Decision,
+        seen: &Seen,
+        ctx: &Context,
+    ) -> Result<()> {
         let uid = release.uid().unwrap_or_default();
-        let shown = show::shown(release, decision, seen);
+        let shown = show::shown(decision);
         let mut next = status(&shown.as_shown(release, decision, seen), release.status.as_ref());
         show::without_state(&mut next, decision);
         let due = match change(release.status.as_ref(), &next) {
@@ -179,7 +186,7 @@ impl Passes {
         let uid = release.uid().unwrap_or_default();
         let namespace = release.namespace().unwrap_or_default();
         let name = release.name_any();
-        let unknown = Version { revision: crate::api::state::Revision::default(), name: None, images: Default::default() };
+        let unknown = Version::default();
         let stable = decision.state.as_ref().map_or(&unknown, State::stable);
         let candidate = decision.state.as_ref().and_then(State::candidate);
         let as_named = PinnedTraffic {
@@ -276,6 +283,6 @@ impl Work for Arc<Passes> {
     fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>> {
         let passes = self.clone();
         let key = Key { namespace: release.namespace().unwrap_or_default(), name: release.name_any() };
-        async move { passes.once(key, &ctx).await }.boxed()
+        async move { Box::pin(passes.once(key, &ctx)).await }.boxed()
     }
 }

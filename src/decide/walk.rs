@@ -62,7 +62,8 @@ pub(crate) fn preparing(
     if let (_, Verdict::Bad { message }) = judge(&trial, &Evidence::default()) {
         return rollback::begin(stable, candidate, CauseKind::NotReady, message, facts, memory);
     }
-    let started = set.is_some_and(|c| c.observed && c.size >= need && c.ready >= need && !c.deleting) && seen.smoke.is_empty();
+    let started =
+        set.is_some_and(|c| c.observed && c.size >= need && c.ready >= need && !c.deleting) && seen.smoke.is_empty();
     let held = candidate.traffic.routed() && {
         let pinned = seen.services.iter().all(|s| s.pin.is_some() && s.canary_service && s.canary_endpoints >= need);
         !pinned

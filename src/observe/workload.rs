@@ -164,7 +164,8 @@ async fn without_target(client: &Client, namespace: &str, target: &str, ours: Ve
 }
 
 fn addresses(pods: &[RawPod]) -> BTreeMap<String, IpAddr> {
-    let listening = pods.iter().filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?)));
+    let listening =
+        pods.iter().filter_map(|pod| Some((pod.name_any(), pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?)));
     listening.collect()
 }
 

@@ -50,7 +50,13 @@ pub struct World {
 }
 
 /// Looks at the world around a Release: one snapshot, one `now`.
-pub async fn observe(client: &Client, release: &Release, state: Option<&State>, memory: &Memory, known: Known) -> Result<World> {
+pub async fn observe(
+    client: &Client,
+    release: &Release,
+    state: Option<&State>,
+    memory: &Memory,
+    known: Known,
+) -> Result<World> {
     let namespace = release.namespace().unwrap_or_default();
     let (name, uid) = (release.name_any(), release.uid().unwrap_or_default());
     let target = release.spec.target_ref.name.as_str();
@@ -131,7 +137,12 @@ fn before(state: &State, memory: &Memory) -> Option<BTreeMap<String, String>> {
 }
 
 /// An older Release for the same Deployment or the same route goes first; the one under way is never disturbed.
-async fn conflict(client: &Client, namespace: &str, release: &Release, state: Option<&State>) -> Result<Option<String>> {
+async fn conflict(
+    client: &Client,
+    namespace: &str,
+    release: &Release,
+    state: Option<&State>,
+) -> Result<Option<String>> {
     if state.is_some_and(State::active) {
         return Ok(None);
     }
@@ -153,7 +164,9 @@ async fn conflict(client: &Client, namespace: &str, release: &Release, state: Op
             (Some(a), Some(b)) => a.iter().any(|s| b.contains(s)),
             _ => false, // by default each has the Services of its own Deployment
         };
-        common.then(|| format!("Release {} already splits the same Services in {} {}", other.name_any(), shared.kind, shared.name))
+        common.then(|| {
+            format!("Release {} already splits the same Services in {} {}", other.name_any(), shared.kind, shared.name)
+        })
     });
     Ok(first)
 }

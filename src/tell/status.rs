@@ -193,8 +193,14 @@ fn facts(status: &ReleaseStatus) -> ReleaseStatus {
         condition.message.clear();
     }
     // Counts and the watermark can be read again from the provider; since when a limit is broken cannot be lost.
-    facts.memory.evidence =
-        facts.memory.evidence.map(|e| Evidence { watermark: None, healthy_at: None, requests: 0, failed: 0, failed_total: 0, ..e });
+    facts.memory.evidence = facts.memory.evidence.map(|e| Evidence {
+        watermark: None,
+        healthy_at: None,
+        requests: 0,
+        failed: 0,
+        failed_total: 0,
+        ..e
+    });
     facts
 }
 
