@@ -18,8 +18,6 @@ pub enum Reason {
     Promoting,
     Succeeded,
     RollingBack,
-    Reverting,
-    Withdrawn,
     Superseded,
     RolledBack,
     RollbackFailed,
@@ -51,7 +49,6 @@ impl Reason {
         match self {
             Self::RollbackFailed => Severity::Critical,
             Self::RollingBack
-            | Self::Reverting
             | Self::RolledBack
             | Self::Stuck
             | Self::ChangedOutsideRelease
@@ -71,7 +68,6 @@ impl Reason {
             | Self::Watching
             | Self::Promoting
             | Self::Succeeded
-            | Self::Withdrawn
             | Self::Superseded
             | Self::Paused
             | Self::Resumed

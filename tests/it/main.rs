@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod crd;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harness_works;
@@ -11,3 +13,5 @@ mod harness_works;
 mod policies;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod workload;
