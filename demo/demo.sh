@@ -40,11 +40,16 @@ trap 'printf "%sdemo: line %s of %s failed: %s%s\n" "$red" "$LINENO" "${BASH_SOU
 trap 'exit 130' INT TERM
 
 chapter "Tools and images"
-PATH=$("$root/tools/build.sh" kubernetes):$("$root/tools/build.sh" helm):$PATH
+[ -n "${HALDANE_DEMO_KUBECONFIG:-}" ] || "$root/tools/packages.sh"
+tools=$("$root/tools/build.sh" kubernetes helm)
+PATH=${tools//$'\n'/:}:$PATH
 "$here/images.sh" "$work"
 say "the shop's three versions: v1, v2, and v3, which fails 40 % of its requests"
 mkdir -p "$root/target/image"
-"$root/tools/operator-image.sh" "$root/target/image/haldane.tar" 2>&1 | tail -n 3 | quote
+"$root/tools/operator-image.sh" "$root/target/image/haldane.tar" 2>&1 | tee "$work/build.log" | now_and_then | quote || {
+  tail -n 40 "$work/build.log" | quote
+  die "the operator could not be built"
+}
 say "the operator: $(du -h "$root/target/image/haldane.tar" | cut -f1)B"
 
 chapter "A cluster"

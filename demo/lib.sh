@@ -12,6 +12,16 @@ clock() { printf '%d:%02d' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60
 chapter() { printf '\n%s%s  %s%s\n' "$bold$blue" "$(clock)" "$*" "$plain"; }
 say() { printf '      %s\n' "$*"; }
 quote() { sed "s/^/      $dim/; s/\$/$plain/"; } # what another program prints
+now_and_then() { # of a long output a line every 20 s, and the last
+  local line last='' next=$((SECONDS + 5))
+  while IFS= read -r line; do
+    last=$line
+    [ $SECONDS -ge $next ] || continue
+    printf '%s\n' "$line"
+    next=$((SECONDS + 20)) last=''
+  done
+  [ -z "$last" ] || printf '%s\n' "$last"
+}
 die() {
   printf '%sdemo: %s%s\n' "$red" "$*" "$plain" >&2
   exit 1

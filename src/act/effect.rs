@@ -9,8 +9,11 @@ pub enum Effect {
     DropFinalizer,
     /// `spec.paused = true` on the Deployment.
     Pause,
-    /// `spec.paused = false`; never while a Service is pinned.
-    Unpause,
+    /// `spec.paused = false`; never while a Service is pinned. `any_template`: even one that nobody has released,
+    /// because the Release is leaving.
+    Unpause {
+        any_template: bool,
+    },
     /// Sets our `pod-template-hash` in the Service's selector.
     Pin {
         service: String,

@@ -35,7 +35,7 @@ pub async fn pause(scope: &Scope<'_>) -> Result<()> {
 
 /// Takes `spec.paused` off. Not during a hand-over, not while a Service is pinned, and not if that would roll out a
 /// template that nobody has released.
-pub async fn unpause(scope: &Scope<'_>) -> Result<()> {
+pub async fn unpause(scope: &Scope<'_>, any_template: bool) -> Result<()> {
     let what = format!("un-pausing Deployment {}", scope.target);
     let deployment = scope.deployment().await?;
     if let Some(id) = deployment.labels().get(names::HANDOVER) {
@@ -43,7 +43,7 @@ pub async fn unpause(scope: &Scope<'_>) -> Result<()> {
     }
     if raw::paused(&deployment) {
         let revision = template::revision(raw::pod_template(&deployment));
-        if revision != scope.stable.revision {
+        if revision != scope.stable.revision && !any_template {
             return Err(refused(
                 what,
                 format!(
@@ -166,12 +166,14 @@ async fn candidate_template(scope: &Scope<'_>, deployment: &DynamicObject, candi
     Err(Error::Stale(format!("the template of Deployment {}", scope.target)))
 }
 
-/// Sets the size of the candidate's ReplicaSet.
+/// Sets the size of the candidate's ReplicaSet. Adopted by the Deployment, its size is ours only while the hand-over
+/// lasts: paused and with two sets of pods, the Deployment itself would leave both as they are.
 pub async fn scale_candidate(scope: &Scope<'_>, size: u32) -> Result<()> {
     let candidate = scope.candidate("scaling the candidate's ReplicaSet")?;
     let what = format!("scaling ReplicaSet {} to {size}", names::candidate_set(scope.target, &candidate.id));
     let set = scope.present_set(candidate, &what).await?;
-    if raw::controller(&set).is_some() {
+    let adopted = raw::controller(&set).is_some();
+    if adopted && scope.deployment().await?.labels().get(names::HANDOVER) != Some(&candidate.id) {
         return Err(refused(what, format!("Deployment {} has adopted it and sets its size", scope.target)));
     }
     if raw::size(&set) == size {
@@ -179,6 +181,9 @@ pub async fn scale_candidate(scope: &Scope<'_>, size: u32) -> Result<()> {
     }
     let mut edit = Edit::of(&set);
     edit.replace(&["spec", "replicas"], size);
+    if adopted {
+        edit.annotations(&set, &[(super::promote::DESIRED, Some(&size.to_string()))]);
+    }
     edit.send(&raw::replica_sets(&scope.client, scope.namespace), &set, &what).await.map(drop)
 }
 

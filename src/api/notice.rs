@@ -18,6 +18,8 @@ pub enum Reason {
     Promoting,
     Succeeded,
     RollingBack,
+    Reverting,
+    Withdrawn,
     Superseded,
     RolledBack,
     RollbackFailed,
@@ -49,6 +51,7 @@ impl Reason {
         match self {
             Self::RollbackFailed => Severity::Critical,
             Self::RollingBack
+            | Self::Reverting
             | Self::RolledBack
             | Self::Stuck
             | Self::ChangedOutsideRelease
@@ -68,6 +71,7 @@ impl Reason {
             | Self::Watching
             | Self::Promoting
             | Self::Succeeded
+            | Self::Withdrawn
             | Self::Superseded
             | Self::Paused
             | Self::Resumed

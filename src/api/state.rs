@@ -55,6 +55,8 @@ pub struct Candidate {
     pub id: String,
     /// The generation of the Release that asked for it.
     pub generation: i64,
+    /// The UID of the Deployment; another Deployment of the same name is another target.
+    pub target_uid: String,
     pub plan: Plan,
     pub traffic: PinnedTraffic,
     /// An undo skips gates and steps: it is the way back to what served before.

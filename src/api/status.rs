@@ -62,6 +62,9 @@ pub struct Memory {
     /// UIDs of the orders already obeyed or refused; the newest last, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled_actions: Vec<String>,
+    /// Orders created before this moment have been handled, though their UIDs are no longer listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_before: Option<At>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Outcome>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,9 @@ pub struct Memory {
     /// Notices not yet delivered everywhere; at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outbox: Vec<Notice>,
+    /// The wait that `Stuck` has been told of: the moment it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<At>,
     /// The sequence number of the last notice.
     #[serde(default)]
     pub notices: u64,

@@ -30,7 +30,7 @@ pub struct Seen {
     pub probes: Vec<Probe>,
     /// The smoke Job of the present candidate, by its moment.
     pub smoke: BTreeMap<SmokePoint, SmokeSeen>,
-    /// Orders not yet handled, oldest first.
+    /// All orders to this Release, oldest first.
     pub orders: Vec<Order>,
     /// When this process wrote the weight 0 or the pin of a running rollback; `None` after a restart.
     pub route_written_at: Option<At>,
@@ -79,7 +79,7 @@ pub struct Workload {
     /// `metadata.generation == status.observedGeneration`.
     pub observed: bool,
     pub paused: bool,
-    /// The pause was written by this or a former Release and not by the user.
+    /// The annotation `haldane.dev/paused-by` names this Release: the pause is ours to end.
     pub paused_by_us: bool,
     pub deleting: bool,
     /// `spec.replicas`.
@@ -89,6 +89,8 @@ pub struct Workload {
     pub images: BTreeMap<String, String>,
     /// Identity of the template with the Release's images put in; equal to `revision` when they are in already.
     pub asked: Asked,
+    /// The template with the images of the version before the present one, where history knows it: the way an undo goes.
+    pub previous: Option<Asked>,
     /// The value of the label `haldane.dev/handover`: the candidate id of a hand-over that has begun.
     pub handover: Option<String>,
     /// `spec.strategy.type == Recreate` (ours during a hand-over, else the user's).
@@ -291,10 +293,11 @@ pub enum SmokeSeen {
     Failed(String),
 }
 
-/// A ReleaseAction that has not been handled yet.
+/// A ReleaseAction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     pub uid: String,
+    pub created_at: At,
     pub release_uid: String,
     pub revision: String,
     pub kind: ActionType,
@@ -306,7 +309,44 @@ pub struct Order {
     pub proven: bool,
 }
 
+impl Workload {
+    /// The `pod-template-hash` of the pods that run this revision: of the set that has pods, else of the newest.
+    pub fn hash_of(&self, revision: &Revision) -> Option<&str> {
+        let equal = self.sets.iter().filter(|s| s.revision == *revision);
+        equal.max_by_key(|s| (s.size, s.number)).map(|s| s.hash.as_str())
+    }
+}
+
 impl Seen {
+    /// Nothing of ours is left in the cluster but the finalizer.
+    pub fn is_home(&self) -> bool {
+        self.is_clear() && !self.target.found().is_some_and(|w| w.paused && w.paused_by_us)
+    }
+
+    /// Nothing of ours is left but, perhaps, the pause of the Deployment.
+    pub fn is_clear(&self) -> bool {
+        let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment);
+        let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
+        let routes = self.routes.iter().all(|r| r.split.is_none());
+        let workload = self.target.found().is_none_or(|w| w.handover.is_none());
+        pods && pins && routes && workload && self.ghosts() == 0
+    }
+
+    /// Pods of a candidate whose ReplicaSet is gone already.
+    pub fn ghosts(&self) -> u32 {
+        if self.candidate.is_none() { self.alive(Side::Candidate) } else { 0 }
+    }
+
+    /// Every route gives the candidate this share and its gateway has accepted it.
+    pub fn arrived(&self, weight: u32) -> bool {
+        self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
+    }
+
+    /// Every route's gateway has accepted what stands there. A route that is gone or unusable holds nothing up.
+    pub fn confirmed(&self) -> bool {
+        self.routes.iter().all(|r| r.confirmed || r.problem.is_some())
+    }
+
     /// Ready, not terminating pods of a side.
     pub fn ready(&self, side: Side) -> u32 {
         let count = self.pods.iter().filter(|p| p.side == side && p.ready && !p.terminating).count();

@@ -40,6 +40,8 @@ pub struct Ask<'a> {
     pub images: &'a BTreeMap<String, String>,
     /// What is remembered; `None` if nothing is.
     pub state: Option<&'a State>,
+    /// The images of the version before the present one, where history knows it.
+    pub previous: Option<&'a BTreeMap<String, String>>,
     /// The Release's name and UID.
     pub release: &'a str,
     pub release_uid: &'a str,
@@ -83,7 +85,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
     let wanted_name = wanted_id.as_deref().map(|id| names::candidate_set(target, id));
     let pods_api: Api<RawPod> = Api::namespaced(client.clone(), namespace);
     let (owned, named, raw_pods, circumstances) = tokio::try_join!(
-        Box::pin(list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets")),
+        list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets"),
         async {
             match &wanted_name {
                 Some(name) if !ours.iter().any(|set| set.name_any() == *name) => {
@@ -92,8 +94,8 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
                 _ => Ok(None),
             }
         },
-        Box::pin(list_selected(&pods_api, selector.as_ref(), "listing pods")),
-        Box::pin(circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active))),
+        list_selected(&pods_api, selector.as_ref(), "listing pods"),
+        circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active)),
     )?;
     ours.extend(named.filter(|set| belongs(set, ask.release)));
     let uid = deployment.uid().unwrap_or_default();
@@ -181,7 +183,10 @@ fn workload(
     around: &Circumstances,
 ) -> Workload {
     let current = raw::pod_template(deployment);
-    let (asked, unknown) = template::with_images(current, ask.images);
+    let ask_for = |images| {
+        let (asked, unknown) = template::with_images(current, images);
+        Asked { revision: template::revision(&asked), images: template::images(&asked), unknown }
+    };
     let handover = deployment.labels().get(names::HANDOVER).cloned();
     let (paused, recreate) = (raw::paused(deployment), raw::recreate(deployment));
     let ours = deployment.labels().contains_key(names::PAUSED_BY)
@@ -202,12 +207,13 @@ fn workload(
         uid: deployment.uid().unwrap_or_default(),
         observed: raw::observed(deployment),
         paused,
-        paused_by_us: paused && deployment.labels().contains_key(names::PAUSED_BY),
+        paused_by_us: deployment.labels().contains_key(names::PAUSED_BY),
         deleting: deployment.metadata.deletion_timestamp.is_some(),
         wanted: raw::size(deployment),
         revision: template::revision(current),
         images: template::images(current),
-        asked: Asked { revision: template::revision(&asked), images: template::images(&asked), unknown },
+        asked: ask_for(ask.images),
+        previous: ask.previous.map(ask_for),
         handover,
         recreate,
         settled: settled(deployment),

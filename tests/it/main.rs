@@ -4,8 +4,6 @@
 #[cfg(test)]
 mod crd;
 #[cfg(test)]
-mod handover;
-#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harness_works;
@@ -13,5 +11,3 @@ mod harness_works;
 mod policies;
 #[cfg(test)]
 mod purity;
-#[cfg(test)]
-mod workload;

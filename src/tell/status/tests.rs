@@ -27,6 +27,7 @@ fn candidate() -> Candidate {
         version: version("v2"),
         id: "v20123456".into(),
         generation: 3,
+        target_uid: "target".into(),
         plan: Plan::default(),
         traffic: PinnedTraffic::default(),
         undo: false,

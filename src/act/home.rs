@@ -1,0 +1,108 @@
+//! The way home: from anything of ours, in whatever order it was left, to the user's objects as he wrote them. Pure.
+
+use super::{effect::Effect, steps::take_back};
+use crate::{
+    api::state::Revision,
+    observe::seen::{Owner, Seen, Side, Target, Workload},
+};
+
+/// The next writes on the way home. `leaving`: the Release goes, so the Deployment is un-paused even if its user has
+/// changed the template meanwhile; else such a change waits for his word.
+pub fn steps(stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
+    let stands = seen.ready(Side::Stable) > 0 || seen.ready(Side::Candidate) == 0;
+    let adopted = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment);
+    let sending: Vec<_> =
+        seen.routes.iter().filter(|r| r.split.is_some_and(|s| s.weight > 0 || s.header || s.uneven)).collect();
+    if !sending.is_empty() {
+        // Once the old pods are gone the Services lead to the candidate's pods, so this is right in both directions.
+        if stands || adopted {
+            plan.extend(sending.iter().map(|r| Effect::Route { route: r.route.clone(), weight: 0, header: false }));
+        }
+        return;
+    }
+    match &seen.target {
+        Target::Found(workload) => with_workload(workload, stable, seen, leaving, plan),
+        Target::Missing => without_workload(seen, plan),
+    }
+}
+
+fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
+    let finished = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment)
+        && workload.sets.iter().all(|s| s.size == 0 || seen.candidate.as_ref().is_some_and(|c| c.hash == s.hash));
+    if workload.handover.is_some() && !finished {
+        take_back(seen, plan);
+        return;
+    }
+    if let Some(set) = seen.candidate.as_ref().filter(|c| c.owner == Owner::Nobody) {
+        // The user's own selector matches the candidate's pods: the pin must hold until they are gone.
+        if workload.paused
+            && let Some(hash) = workload.hash_of(stable)
+        {
+            for service in seen.services.iter().filter(|s| s.problem.is_none() && s.pin.as_deref() != Some(hash)) {
+                plan.push(Effect::Pin { service: service.name.clone(), hash: hash.to_owned() });
+            }
+        }
+        if !seen.confirmed() {
+            return;
+        }
+        if set.carries_traffic {
+            plan.push(Effect::MarkCandidate { carries_traffic: false });
+        }
+        if !set.deleting {
+            plan.push(Effect::DeleteCandidate);
+        }
+        return;
+    }
+    if seen.ghosts() > 0 {
+        return;
+    }
+    if !restore_traffic(seen, plan) {
+        return;
+    }
+    if let Some(set) = &seen.candidate
+        && set.carries_traffic
+    {
+        plan.push(Effect::MarkCandidate { carries_traffic: false });
+    }
+    if workload.handover.is_some() {
+        plan.push(Effect::FinishHandOver);
+    } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
+        plan.push(Effect::Unpause { any_template: leaving });
+    }
+}
+
+/// The Deployment is gone: nothing is left to protect, all of ours goes, traffic first.
+fn without_workload(seen: &Seen, plan: &mut Vec<Effect>) {
+    if !restore_traffic(seen, plan) {
+        return;
+    }
+    if let Some(set) = seen.candidate.as_ref().filter(|c| !c.deleting && c.owner == Owner::Nobody) {
+        if set.carries_traffic {
+            plan.push(Effect::MarkCandidate { carries_traffic: false });
+        }
+        plan.push(Effect::DeleteCandidate);
+    }
+}
+
+/// Route, then canary Services, then pins. True when all of it has been seen or planned.
+fn restore_traffic(seen: &Seen, plan: &mut Vec<Effect>) -> bool {
+    let split: Vec<_> = seen.routes.iter().filter(|r| r.split.is_some()).collect();
+    if !split.is_empty() {
+        if seen.confirmed() {
+            plan.extend(split.iter().map(|r| Effect::RestoreRoute { route: r.route.clone() }));
+        }
+        return false;
+    }
+    if !seen.confirmed() && seen.services.iter().any(|s| s.canary_service) {
+        return false;
+    }
+    for service in &seen.services {
+        if service.canary_service {
+            plan.push(Effect::DeleteCanaryService { service: service.name.clone() });
+        }
+        if service.pin.is_some() {
+            plan.push(Effect::Unpin { service: service.name.clone() });
+        }
+    }
+    true
+}

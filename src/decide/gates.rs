@@ -1,0 +1,183 @@
+//! Before a release: what is asked, whether it may start, and what keeps it from starting.
+
+use super::{Facts, Next, gate, orders, present, reject};
+use crate::{
+    api::{
+        notice::Reason,
+        state::{Candidate, CauseKind, Gate, PinnedTraffic, State, Version},
+        status::{Ended, Memory, Outcome},
+        units::At,
+    },
+    observe::seen::{Seen, Workload},
+};
+
+/// From rest: is there something to release?
+pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Facts { spec, seen, workload, .. } = facts;
+    let asked = &workload.asked;
+    if let Some(message) = unknown_containers(workload) {
+        let mut next = Next::stay(State::Idle { stable }, message.clone());
+        next.refused = Some((Reason::Invalid, message.clone()));
+        next.stalled = Some((Reason::Invalid, message));
+        return next;
+    }
+    if asked.revision == workload.revision {
+        let stable = present(spec, workload);
+        let message = format!("{} runs", stable.label());
+        conclude(memory, seen, Ended::Succeeded, &message);
+        return Next::stay(State::Idle { stable }, message);
+    }
+    if let Some(rejected) = memory.rejected.iter().find(|r| r.revision == asked.revision) {
+        let message = format!(
+            "{} was rejected: {}; apply another version, or run: kubectl haldane retry {} -n {}",
+            spec.version.as_deref().unwrap_or(&asked.revision.0),
+            rejected.message,
+            seen.release.name,
+            seen.release.namespace
+        );
+        conclude(memory, seen, Ended::RolledBack, &message);
+        let mut next = Next::stay(State::Idle { stable }, message.clone());
+        next.stalled = Some((Reason::RolledBack, message));
+        return next;
+    }
+    let version =
+        Version { revision: asked.revision.clone(), name: spec.version.clone(), images: asked.images.clone() };
+    let candidate = candidate(version, facts);
+    let closed = closed(facts, memory);
+    let mut message = format!("{} is accepted, to replace {}", candidate.version.label(), stable.label());
+    if !workload.warnings.is_empty() {
+        message = format!("{message}; warning: {}", workload.warnings.join("; "));
+    }
+    Next::stay(State::Waiting { stable, candidate, since: seen.now, closed }, message)
+}
+
+/// Waiting: nothing is touched until every gate is open.
+pub(crate) fn waiting(stable: Version, old: &Candidate, since: At, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Facts { spec, seen, workload, wish } = facts;
+    let asked = &workload.asked;
+    if let Some(by) = &wish.rollback {
+        let message = format!("{} was refused by {by}", old.version.label());
+        reject(memory, &old.version, CauseKind::Ordered, &message, seen.now);
+        return Next::stay(State::Idle { stable }, message);
+    }
+    let moot = asked.revision == workload.revision
+        || workload.revision != stable.revision
+        || memory.rejected.iter().any(|r| r.revision == asked.revision)
+        || !asked.unknown.is_empty();
+    if moot {
+        return Next::stay(State::Idle { stable }, format!("{} is no longer asked for", old.version.label()));
+    }
+    let version =
+        Version { revision: asked.revision.clone(), name: spec.version.clone(), images: asked.images.clone() };
+    let newer = version.revision != old.version.revision;
+    let candidate = candidate(version, facts);
+    let since = if newer { seen.now } else { since };
+    let closed = closed(facts, memory);
+    if closed.is_empty() {
+        let message = format!("pods of {} are being started, without traffic", candidate.version.label());
+        memory.evidence = None;
+        return Next::stay(State::Preparing { stable, candidate, since: seen.now, resume: None }, message);
+    }
+    let message = closed.iter().map(|g| g.message.as_str()).collect::<Vec<_>>().join("; ");
+    let mut next = Next::stay(State::Waiting { stable, candidate, since, closed }, message);
+    stuck(&mut next, since, seen, memory);
+    next.gated = true;
+    next
+}
+
+/// Tells once that a wait has lasted long.
+pub(crate) fn stuck(next: &mut Next, since: At, seen: &Seen, memory: &mut Memory) {
+    if seen.now.since(since) < orders::STUCK_AFTER {
+        next.due = Some(since.plus(orders::STUCK_AFTER));
+    } else if memory.stuck != Some(since) {
+        memory.stuck = Some(since);
+        next.extra.push((
+            Reason::Stuck,
+            format!("for {} now: {}", crate::api::units::Span(seen.now.since(since)), next.message),
+        ));
+    }
+}
+
+/// The gates that are closed now.
+fn closed(facts: &Facts<'_>, memory: &Memory) -> Vec<Gate> {
+    let mut closed = preflight(facts);
+    if let Some(by) = orders::paused_by(memory) {
+        closed.push(gate("Paused", format!("paused by {by}")));
+    }
+    closed
+}
+
+/// What must be in order in the world before anything is touched.
+pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
+    let Facts { spec, seen, workload, .. } = facts;
+    let name = &workload.name;
+    let mut closed: Vec<Gate> = workload.refusals.iter().map(|r| gate("Preflight", r)).collect();
+    closed.extend(seen.release.problems.iter().map(|p| gate("Preflight", p)));
+    closed.extend(seen.services.iter().filter_map(|s| s.problem.as_ref()).map(|p| gate("Preflight", p)));
+    closed.extend(seen.routes.iter().filter_map(|r| r.problem.as_ref()).map(|p| gate("Preflight", p)));
+    if workload.deleting {
+        closed.push(gate("Preflight", format!("Deployment {name} is being deleted")));
+    } else if workload.wanted == 0 {
+        closed.push(gate(
+            "Preflight",
+            format!("Deployment {name} is scaled to 0: a version without pods cannot be judged"),
+        ));
+    } else if !workload.settled {
+        closed
+            .push(gate("Rolling", format!("Deployment {name} is still rolling or not all of its pods are available")));
+    }
+    if let Some(route) = seen.routes.iter().find(|r| r.problem.is_none() && !r.confirmed) {
+        let why = route.complaint.as_deref().unwrap_or("its gateway has not accepted it yet");
+        closed.push(gate("Preflight", format!("HTTPRoute {}: {why}", route.route.name)));
+    }
+    if spec.traffic.canary_header.is_some() && spec.traffic.routes.is_empty() {
+        closed.push(gate("Preflight", "spec.traffic.canaryHeader needs a route in spec.traffic.routes"));
+    }
+    closed
+}
+
+/// A candidate with everything that is pinned when it is accepted.
+pub(crate) fn candidate(version: Version, facts: &Facts<'_>) -> Candidate {
+    let Facts { spec, seen, workload, .. } = facts;
+    let routed = !spec.traffic.routes.is_empty();
+    Candidate {
+        id: free_id(&version.revision.0, workload),
+        version,
+        generation: seen.release.generation,
+        target_uid: workload.uid.clone(),
+        plan: spec.plan.clone(),
+        traffic: PinnedTraffic {
+            services: seen.services.iter().map(|s| s.name.clone()).collect(),
+            routes: spec.traffic.routes.clone(),
+            header: spec.traffic.canary_header.clone().filter(|_| routed),
+            weights: seen.routes.iter().flat_map(|r| r.weights.clone()).collect(),
+        },
+        undo: false,
+    }
+}
+
+/// An id whose hash no ReplicaSet of the Deployment has: an earlier release of the same revision left one.
+fn free_id(revision: &str, workload: &Workload) -> String {
+    let taken = |id: &str| workload.sets.iter().any(|s| s.hash.strip_prefix('h') == Some(id));
+    let ids = std::iter::once(revision.to_owned()).chain((2..100).map(|n| format!("{revision}-{n}")));
+    ids.into_iter().find(|id| !taken(id)).unwrap_or_else(|| format!("{revision}-100"))
+}
+
+fn unknown_containers(workload: &Workload) -> Option<String> {
+    let unknown = workload.asked.unknown.first()?;
+    let known: Vec<_> = workload.images.keys().map(String::as_str).collect();
+    Some(format!(
+        "spec.images.{unknown}: Deployment {} has no container of this name; it has: {}",
+        workload.name,
+        known.join(", ")
+    ))
+}
+
+/// Records how this generation ended, once.
+pub(crate) fn conclude(memory: &mut Memory, seen: &Seen, outcome: Ended, message: &str) {
+    let generation = seen.release.generation;
+    let known = memory.result.as_ref().is_some_and(|r| r.generation == generation && r.outcome == outcome);
+    if !known {
+        memory.result = Some(Outcome { generation, outcome, at: seen.now, message: message.to_owned() });
+    }
+}

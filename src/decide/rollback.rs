@@ -1,0 +1,290 @@
+//! The way back: Draining, Reverting, RolledBack, RollbackFailed.
+
+use std::time::Duration;
+
+use super::{Facts, Next, gates, recovery, recovery::Recovery, reject};
+use crate::{
+    api::{
+        notice::Reason,
+        state::{Candidate, Cause, CauseKind, Proof, Report, State, Version},
+        status::{Ended, HistoryEntry, Memory},
+        units::{At, Span},
+    },
+    observe::seen::{Feed, Seen, Side},
+};
+
+/// After the gateway's word and before pods go: what is under way may end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long counters may take to prove it.
+const PROOF: Duration = Duration::from_mins(1);
+/// How long the stable version may take to be seen inside its limits.
+const RECOVERY: Duration = Duration::from_mins(5);
+/// Without any way to measure, the ready pods must stand this long.
+const UNVERIFIED: Duration = Duration::from_secs(30);
+
+/// A rollback under way.
+pub(crate) struct Back {
+    pub stable: Version,
+    pub candidate: Candidate,
+    pub since: At,
+    pub cause: Cause,
+    pub report: Report,
+}
+
+/// The decision to go back. The State itself takes the traffic away; what rejects is remembered with it.
+pub(crate) fn begin(
+    stable: Version,
+    candidate: Candidate,
+    kind: CauseKind,
+    message: String,
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+) -> Next {
+    let now = facts.seen.now;
+    if kind.rejects() {
+        reject(memory, &candidate.version, kind, &message, now);
+    }
+    memory.stuck = None;
+    let cause = Cause { kind, message: message.clone() };
+    Next::stay(State::Draining { stable, candidate, since: now, cause, report: Report::new(now) }, message)
+}
+
+/// Draining: until it is certain that nothing reaches the candidate.
+pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Facts { spec, seen, workload, .. } = facts;
+    let routed = back.candidate.traffic.routed();
+    let stable_hash = workload.hash_of(&back.stable.revision);
+    let report = &mut back.report;
+    let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header));
+    let pinned =
+        seen.services.iter().all(|s| s.problem.is_some() || s.pin.is_some() && s.pin.as_deref() == stable_hash);
+    if report.written_at.is_none() && off && pinned {
+        report.written_at = Some(seen.route_written_at.unwrap_or(seen.now));
+    }
+    let followed = seen.services.iter().all(|s| s.candidate_endpoints == 0);
+    if report.confirmed_at.is_none() && report.written_at.is_some() && seen.confirmed() && followed {
+        report.confirmed_at = Some(seen.now);
+    }
+    if let Some(confirmed) = report.confirmed_at
+        && report.proof == Proof::Pending
+    {
+        prove(report, confirmed, seen);
+    }
+    if let Some(e) = &mut memory.evidence
+        && let Feed::Data(samples) = &seen.metrics
+    {
+        e.failed_total = e.failed_total.max(recovery::failed_in(samples, seen, &spec.checks));
+    }
+    report.requests_failed =
+        memory.evidence.as_ref().filter(|_| spec.checks.provider.is_some()).map(|e| e.failed_total);
+
+    let drained = report.confirmed_at.is_some_and(|c| seen.now.since(c) >= DRAIN);
+    let proven = report.proof != Proof::Pending || seen.release.deleting;
+    let late = seen.release.deleting && seen.now.since(back.since) >= PROOF; // a deletion ends in bounded time
+    if drained && proven || late {
+        return leave_draining(back, facts, memory);
+    }
+    let gone = !routed && seen.alive(Side::Candidate) == 0 && pinned;
+    if gone && back.report.written_at.is_some() {
+        back.report.confirmed_at = back.report.confirmed_at.or(Some(seen.now));
+        back.report.proof = Proof::NoPods;
+        back.report.proven_at = back.report.proven_at.or(Some(seen.now));
+        return leave_draining(back, facts, memory);
+    }
+    let Back { stable, candidate, since, cause, report } = back;
+    let waits = match (&report.written_at, &report.confirmed_at) {
+        (None, _) if seen.ready(Side::Stable) == 0 && seen.ready(Side::Candidate) > 0 => {
+            format!("no pod of {} is ready, so its traffic cannot be taken back yet", stable.label())
+        }
+        (None, _) => "traffic is being taken back".to_owned(),
+        (_, None) => {
+            let complaint = seen.routes.iter().find_map(|r| r.complaint.as_deref());
+            complaint.map_or_else(
+                || "waiting until the gateway confirms weight 0".into(),
+                |c| format!("the gateway has not confirmed weight 0: {c}"),
+            )
+        }
+        _ => "weight 0 is confirmed; waiting for proof by request counters".to_owned(),
+    };
+    let message = format!("{}; {waits}", cause.message);
+    let mut next = Next::stay(State::Draining { stable, candidate, since, cause, report }, message.clone());
+    if seen.now.since(since) >= PROOF && memory.stuck != Some(since) && report_unconfirmed(&next.state) {
+        memory.stuck = Some(since);
+        next.extra.push((Reason::Stuck, message));
+    }
+    next.due = Some(seen.now.plus(Duration::from_millis(500)));
+    next
+}
+
+const fn report_unconfirmed(state: &State) -> bool {
+    matches!(state, State::Draining { report: Report { confirmed_at: None, .. }, .. })
+}
+
+/// Counters that stand still, no pods at all, or a minute without either.
+fn prove(report: &mut Report, confirmed: At, seen: &Seen) {
+    let proof = if seen.alive(Side::Candidate) == 0 {
+        Proof::NoPods
+    } else if let Feed::Data(samples) = &seen.metrics
+        && recovery::still(samples, seen, confirmed)
+    {
+        Proof::Counters
+    } else if seen.now.since(confirmed) >= PROOF
+        || matches!(seen.metrics, Feed::Unset) && seen.now.since(confirmed) >= DRAIN
+    {
+        Proof::Unavailable
+    } else {
+        Proof::Pending
+    };
+    report.proof = proof;
+    if matches!(proof, Proof::NoPods | Proof::Counters) {
+        report.proven_at = Some(seen.now);
+    }
+}
+
+fn leave_draining(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Back { stable, candidate, cause, report, .. } = back;
+    let message = cause.message.clone();
+    if cause.kind.rejects() {
+        let state = State::Reverting { stable, candidate, since: facts.seen.now, cause, report };
+        return Next::stay(state, message);
+    }
+    end(stable, candidate, cause, report, facts, memory)
+}
+
+/// Reverting: the candidate goes, and the stable version is watched until it is well.
+pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Back { stable, candidate, since, cause, mut report } = back;
+    let Facts { spec, seen, workload, .. } = facts;
+    // A template that its user changed meanwhile keeps the Deployment paused; that is told, and holds nothing up here.
+    let home = seen.is_home() || seen.is_clear() && workload.revision != stable.revision;
+    let mut next = if home {
+        match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
+            Recovery::Proven => {
+                report.recovered_at = Some(seen.now);
+                return end(stable, candidate, cause, report, facts, memory);
+            }
+            Recovery::Unknown { .. } if seen.now.since(since) >= UNVERIFIED && seen.ready(Side::Stable) > 0 => {
+                return end(stable, candidate, cause, report, facts, memory);
+            }
+            Recovery::Unknown { why } | Recovery::Ill { why } => {
+                if seen.now.since(since) >= RECOVERY {
+                    let problem = format!("{} has not recovered after {}: {why}", stable.label(), Span(RECOVERY));
+                    let message = format!("{}; {problem}", cause.message);
+                    memory.result = None;
+                    gates::conclude(memory, seen, Ended::RollbackFailed, &message);
+                    return Next::stay(State::RollbackFailed { stable, candidate, cause, report, problem }, message);
+                }
+                let message = format!("{}; waiting for {} to be well: {why}", cause.message, stable.label());
+                Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
+            }
+        }
+    } else {
+        let message = format!("{}; pods of {} are being taken away", cause.message, candidate.version.label());
+        Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
+    };
+    gates::stuck(&mut next, since, seen, memory);
+    next.due = Some(seen.now.plus(Duration::from_secs(1)));
+    next
+}
+
+/// The end of a way back: result and history.
+fn end(
+    stable: Version,
+    candidate: Candidate,
+    cause: Cause,
+    report: Report,
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+) -> Next {
+    let seen = facts.seen;
+    let outcome = if cause.kind == CauseKind::Superseded { Ended::Superseded } else { Ended::RolledBack };
+    let message = cause.message.clone();
+    chronicle(
+        memory,
+        HistoryEntry {
+            version: candidate.version.clone(),
+            replaced: stable.clone(),
+            outcome,
+            at: seen.now,
+            message: message.clone(),
+            report: Some(report.clone()),
+        },
+    );
+    memory.result = Some(crate::api::status::Outcome {
+        generation: candidate.generation,
+        outcome,
+        at: seen.now,
+        message: message.clone(),
+    });
+    if outcome == Ended::RolledBack && candidate.generation != seen.release.generation && cause.kind.rejects() {
+        gates::conclude(memory, seen, outcome, &message);
+    }
+    memory.evidence = None;
+    memory.stuck = None;
+    let mut next =
+        Next::stay(State::RolledBack { stable, candidate: candidate.version, cause, report }, message.clone());
+    if outcome == Ended::RolledBack {
+        next.stalled = Some((Reason::RolledBack, message));
+    }
+    next
+}
+
+/// RolledBack: as at rest, until another version is asked for or a person says Retry.
+pub(crate) fn rolled_back(
+    stable: Version,
+    candidate: Version,
+    cause: Cause,
+    report: Report,
+    facts: &Facts<'_>,
+    memory: &mut Memory,
+) -> Next {
+    let Facts { seen, workload, wish, .. } = facts;
+    let mut message = cause.message.clone();
+    let asked = &workload.asked.revision;
+    let given_up = memory.rejected.iter().any(|r| r.revision == *asked)
+        || cause.kind == CauseKind::Inconclusive && *asked == candidate.revision;
+    let another = *asked != workload.revision && !given_up && workload.asked.unknown.is_empty();
+    if seen.is_home() && (another || wish.retry || *asked == workload.revision || workload.revision != stable.revision)
+    {
+        return Next::stay(State::Idle { stable }, message);
+    }
+    if cause.kind == CauseKind::Inconclusive {
+        let hint =
+            format!("to try it again run: kubectl haldane retry {} -n {}", seen.release.name, seen.release.namespace);
+        message = format!("{message}; {hint}");
+    }
+    let superseded = cause.kind == CauseKind::Superseded;
+    if given_up && !superseded {
+        gates::conclude(memory, seen, Ended::RolledBack, &cause.message);
+    }
+    let mut next = Next::stay(State::RolledBack { stable, candidate, cause, report }, message.clone());
+    if !superseded {
+        next.stalled = Some((Reason::RolledBack, message));
+    }
+    if !seen.is_home() {
+        next.due = Some(seen.now.plus(Duration::from_secs(1)));
+    }
+    next
+}
+
+/// RollbackFailed: a person must look. Rollback again verifies again; well by itself is well.
+pub(crate) fn failed(back: Back, problem: String, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Facts { seen, wish, .. } = facts;
+    let Back { stable, candidate, cause, report, .. } = back;
+    let message = format!("{}; {problem}", cause.message);
+    if let Some(by) = &wish.rollback {
+        memory.stuck = None;
+        let message = format!("{by} ordered the rollback again");
+        return Next::stay(State::Reverting { stable, candidate, since: seen.now, cause, report }, message);
+    }
+    let mut next = Next::stay(State::RollbackFailed { stable, candidate, cause, report, problem }, message.clone());
+    next.stalled = Some((Reason::RollbackFailed, message));
+    next
+}
+
+/// Adds to the history; at most ten entries are kept.
+pub(crate) fn chronicle(memory: &mut Memory, entry: HistoryEntry) {
+    memory.history.push(entry);
+    let over = memory.history.len().saturating_sub(10);
+    memory.history.drain(..over);
+}
