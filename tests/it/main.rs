@@ -11,3 +11,5 @@ mod harness_works;
 mod policies;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod traffic;
