@@ -7,4 +7,5 @@ pub mod context;
 pub mod lease;
 pub mod pass;
 pub mod run;
+pub mod steps;
 pub mod watch;

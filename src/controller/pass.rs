@@ -161,10 +161,10 @@ async fn write_invalid(
     uid: &str,
     generation: i64,
 ) -> Result<bool> {
-    let failed = |what: &str, error| Err(Error::from_kube(format!("{what} Release {name}, which cannot be read"), error));
+    let failed =
+        |what: &str, error| Err(Error::from_kube(format!("{what} Release {name}, which cannot be read"), error));
     let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Release>(&()));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Release>(&()));
     let status = match api.get_opt(name).await {
         Ok(Some(object)) => object.data["status"].clone(),
         Ok(None) => return Ok(true),
