@@ -8,8 +8,14 @@ mod harness;
 #[cfg(test)]
 mod harness_works;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod tell;
 #[cfg(test)]
 mod traffic;
