@@ -1,3 +1,5 @@
+//! What is answered, and when.
+
 use super::*;
 
 async fn ask(address: SocketAddr, path: &str) -> (u16, String) {
