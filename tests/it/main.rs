@@ -2,6 +2,8 @@
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod crd;
 #[cfg(test)]
 mod harness;
