@@ -6,6 +6,8 @@ pub mod client;
 pub mod context;
 pub mod lease;
 pub mod pass;
+pub mod providers;
 pub mod run;
+pub mod sampler;
 pub mod steps;
 pub mod watch;

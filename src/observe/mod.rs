@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod pods;
 pub mod preflight;
+pub mod probe;
+pub mod prometheus;
 pub mod raw;
 pub mod route;
 pub mod seen;

@@ -14,6 +14,10 @@ mod lease;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod prometheus;
+#[cfg(test)]
+mod prometheus_faults;
+#[cfg(test)]
 mod purity;
 #[cfg(test)]
 mod run;

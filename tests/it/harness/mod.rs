@@ -29,7 +29,7 @@
 
 pub mod gateway;
 mod install;
-mod keeper;
+pub mod keeper;
 pub mod pods;
 mod processes;
 mod yaml;

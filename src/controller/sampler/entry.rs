@@ -1,0 +1,300 @@
+//! What is known for one Release: its pods' counters, and what stands in the way of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Interest,
+    ring::{Ring, aligned},
+};
+use crate::{
+    api::units::{At, Span},
+    observe::{
+        prometheus::{
+            presets::Family,
+            reading::{PodReading, Reading, bound},
+        },
+        seen::{Feed, Point, Probe, Samples},
+    },
+};
+
+/// The most pods that are remembered, living and dead. A release that kills more tells no more by the rest.
+const MOST_PODS: usize = 500;
+
+/// Between the provider's clock and ours, before samples cannot be matched to steps any more.
+const MOST_SKEW: Duration = Duration::from_secs(30);
+
+/// One Release's evidence.
+#[derive(Debug)]
+pub struct Entry {
+    pub interest: Interest,
+    pub family: Result<Family, String>,
+    pods: BTreeMap<String, Pod>,
+    interval: Duration,
+    /// The latest answer: the provider's time and when it came.
+    answered: Option<(At, Instant)>,
+    /// Why the latest attempt brought nothing.
+    trouble: Option<String>,
+    /// Its query alone was refused: it is asked alone until that ends.
+    pub apart: bool,
+    pub refilled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Pod {
+    ring: Ring,
+    /// The bounds of its histogram, as text; empty: not known.
+    bounds: BTreeSet<String>,
+    /// The bound its slow requests were counted with.
+    le: Option<String>,
+    scrapes: Option<Scrapes>,
+}
+
+#[derive(Debug)]
+struct Scrapes {
+    at: At,
+    failures: u32,
+    successes: u32,
+}
+
+impl Entry {
+    pub fn new(interest: Interest) -> Self {
+        let family = Family::of(&interest.source);
+        let pods = interest.pods.iter().map(|pod| (pod.clone(), Pod::default())).collect();
+        Self {
+            interest,
+            family,
+            pods,
+            interval: Duration::ZERO,
+            answered: None,
+            trouble: None,
+            apart: false,
+            refilled: false,
+        }
+    }
+
+    /// Takes the interest's new wording. What was read by other queries or bounds is forgotten.
+    pub fn update(&mut self, interest: Interest) -> bool {
+        let same = self.interest.provider == interest.provider
+            && self.interest.source == interest.source
+            && self.interest.latency == interest.latency;
+        if !same {
+            *self = Self::new(interest);
+            return true;
+        }
+        for pod in &interest.pods {
+            self.pods.entry(pod.clone()).or_default();
+        }
+        while self.pods.len() > MOST_PODS {
+            let oldest = self.pods.iter().filter(|(name, _)| !interest.pods.contains(name));
+            let Some(name) = oldest.min_by_key(|(_, pod)| pod.ring.newest()).map(|(name, _)| name.clone()) else {
+                break;
+            };
+            self.pods.remove(&name);
+        }
+        self.interest = interest;
+        false
+    }
+
+    pub fn pods(&self) -> impl Iterator<Item = &str> {
+        self.pods.keys().map(String::as_str)
+    }
+
+    /// Pods whose histogram has not been seen yet.
+    pub fn without_bounds(&self) -> impl Iterator<Item = &str> {
+        self.pods.iter().filter(|(_, pod)| pod.bounds.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    pub fn learn_bounds(&mut self, reading: &Reading) {
+        for (name, pod) in &mut self.pods {
+            if let Some(found) = reading.get(&(self.interest.key.0.clone(), name.clone())) {
+                pod.bounds.extend(found.le.keys().cloned());
+            }
+        }
+    }
+
+    /// The bound that slow requests are counted above, in units of `le`: one that every pod can reach.
+    fn slow_above(&self) -> Option<f64> {
+        let limit = self.interest.latency.as_secs_f64() * self.family.as_ref().ok()?.per_second();
+        let bounds = self.pods.values().filter_map(|pod| bound(pod.bounds.iter().map(String::as_str), limit));
+        bounds.map(|(value, _)| value).max_by(f64::total_cmp)
+    }
+
+    /// The values of `le` that are needed.
+    pub fn wanted_bounds(&self) -> BTreeSet<String> {
+        let Some(above) = self.slow_above() else { return BTreeSet::new() };
+        let of = |pod: &Pod| bound(pod.bounds.iter().map(String::as_str), above).map(|(_, text)| text.to_owned());
+        self.pods.values().filter_map(of).collect()
+    }
+
+    /// Takes an answer. Returns whether it brought news. `evaluated` is the provider's time, `now` ours.
+    pub fn take(&mut self, reading: &Reading, evaluated: At, interval: Duration, now: (At, Instant)) -> bool {
+        self.interval = interval;
+        let skew = evaluated.since(now.0).max(now.0.since(evaluated));
+        if skew > MOST_SKEW {
+            let word = if evaluated > now.0 { "ahead of" } else { "behind" };
+            return self.fail(format!("the metric provider's clock is {} {word} the operator's", Span(skew)));
+        }
+        self.count_scrapes(reading);
+        let points = match self.points(reading) {
+            Ok(points) => points,
+            Err(why) => return self.fail(why),
+        };
+        self.answered = Some((evaluated, now.1));
+        let mut news = self.trouble.take().is_some();
+        let keep = self.interest.keep;
+        for (name, point, le) in points {
+            let Some(pod) = self.pods.get_mut(&name) else { continue };
+            if pod.le.is_some() && pod.le != le {
+                pod.ring.clear(); // counted above another bound: not to be compared
+            }
+            pod.le = le;
+            news |= pod.ring.push(point, keep);
+        }
+        news
+    }
+
+    /// Takes what was counted before this process was there. `history` is in the order of time.
+    pub fn refill(&mut self, history: &BTreeMap<At, Reading>) {
+        let mut earlier: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+        for reading in history.values() {
+            for (name, point, le) in self.points(reading).unwrap_or_default() {
+                earlier.entry(name.clone()).or_default().push(point);
+                if let Some(pod) = self.pods.get_mut(&name) {
+                    pod.le = le;
+                }
+            }
+        }
+        for (name, points) in earlier {
+            if let Some(pod) = self.pods.get_mut(&name) {
+                pod.ring.refill(points, self.interest.keep);
+            }
+        }
+        self.refilled = true;
+    }
+
+    /// Remembers why an attempt brought nothing. Returns whether that is news.
+    pub fn fail(&mut self, why: String) -> bool {
+        let news = self.trouble.as_ref() != Some(&why);
+        self.trouble = Some(why);
+        news
+    }
+
+    fn count_scrapes(&mut self, reading: &Reading) {
+        for (name, pod) in &mut self.pods {
+            let Some(found) = reading.get(&(self.interest.key.0.clone(), name.clone())) else { continue };
+            let (Some(up), Some(at)) = (found.up, found.up_at) else { continue };
+            let scrapes = pod.scrapes.get_or_insert(Scrapes { at: at.minus(self.interval), failures: 0, successes: 0 });
+            if at > scrapes.at {
+                scrapes.at = at;
+                if up {
+                    scrapes.successes = scrapes.successes.saturating_add(1);
+                    scrapes.failures = 0;
+                } else {
+                    scrapes.failures = scrapes.failures.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// The points of one answer with the bound each was counted with.
+    fn points(&mut self, reading: &Reading) -> Result<Vec<(String, Point, Option<String>)>, String> {
+        let namespace = &self.interest.key.0;
+        let mine = |pod: &str| reading.get(&(namespace.clone(), pod.to_owned()));
+        let custom = matches!(self.family, Ok(Family::Custom(_)));
+        let requests = self.family.as_ref().map_or("", Family::requests);
+        if custom && mine("").is_some_and(|lost| lost.requests.is_some()) {
+            return Err(format!("{requests} gives series without a pod; write sum by (pod) (…) or the bare selector"));
+        }
+        if let Some(fault) = self.pods.keys().find_map(|pod| mine(pod)?.fault.clone()) {
+            return Err(fault.to_string());
+        }
+        let found: Vec<&PodReading> = self.pods.keys().filter_map(|pod| mine(pod)).collect();
+        let has_counter = custom || found.iter().any(|pod| pod.errors.is_some());
+        if let (false, Ok(Family::Named(names))) = (has_counter, &self.family)
+            && found.iter().any(|pod| pod.requests.is_some_and(|n| n > 0.0) && !pod.coded)
+        {
+            let counter = names.errors.map(|e| format!(" and {e} does not exist")).unwrap_or_default();
+            let codes = names.codes.join(" or ");
+            return Err(format!("errors cannot be counted: {requests} has no label {codes}{counter}"));
+        }
+        let told = found.iter().any(|pod| pod.requests.is_some());
+        if custom {
+            for (name, pod) in &mut self.pods {
+                let found = reading.get(&(namespace.clone(), name.clone()));
+                pod.bounds.extend(found.iter().flat_map(|f| f.le.keys().cloned()));
+            }
+        }
+        let above = self.slow_above();
+        let mut points = Vec::new();
+        for (name, pod) in &self.pods {
+            let Some(found) = reading.get(&(namespace.clone(), name.clone())) else { continue };
+            let le = above.and_then(|above| bound(pod.bounds.iter().map(String::as_str), above));
+            let le = le.map(|(_, text)| text.to_owned());
+            points.extend(point(found, told, le.as_deref()).map(|point| (name.clone(), point, le)));
+        }
+        Ok(points)
+    }
+
+    /// What the verdict is given.
+    pub fn feed(&self, now: Instant) -> Feed {
+        let Some(provider) = &self.interest.provider else { return Feed::Unset };
+        let no_data = |why: String| Feed::NoData { why };
+        if let Err(why) = &self.family {
+            return no_data(why.clone());
+        }
+        let Some((evaluated, came)) = self.answered else {
+            let unasked = || format!("the metric provider {provider} has not been asked yet");
+            return no_data(self.trouble.clone().unwrap_or_else(unasked));
+        };
+        let Some(newest) = self.pods.values().filter_map(|pod| pod.ring.newest()).max() else {
+            return no_data(self.trouble.clone().unwrap_or_else(|| self.nothing_found()));
+        };
+        let age = evaluated.since(newest) + now.saturating_duration_since(came);
+        if age > self.interval * 3 + Duration::from_secs(1) {
+            let (age, interval) = (Span(age), Span(self.interval));
+            let stale = || format!("the newest sample is {age} old; pods should be scraped every {interval}");
+            return no_data(self.trouble.clone().unwrap_or_else(stale));
+        }
+        let scale = self.family.as_ref().map_or(1.0, Family::per_second);
+        Feed::Data(Samples {
+            pods: aligned(self.pods.iter().map(|(name, pod)| (name, &pod.ring)), self.interval),
+            scrape_interval: self.interval,
+            slow_bound: self.slow_above().map(|above| above / scale),
+        })
+    }
+
+    fn nothing_found(&self) -> String {
+        let requests = self.family.as_ref().map_or("", Family::requests);
+        let scraped = self.pods.values().filter(|pod| pod.scrapes.is_some()).count();
+        let all = self.pods.len();
+        format!("{requests} has no series for any of the {all} pods; {scraped} of them are scraped")
+    }
+
+    /// Failed scrapes in a row, by pod.
+    pub fn scrapes(&self) -> Vec<Probe> {
+        let probe = |(name, pod): (&String, &Pod)| {
+            let scrapes = pod.scrapes.as_ref()?;
+            let last = if scrapes.failures > 0 { "it cannot be scraped (up is 0)" } else { "" };
+            let (failures, successes) = (scrapes.failures, scrapes.successes);
+            Some(Probe { pod: name.clone(), failures, successes, last: last.into() })
+        };
+        self.pods.iter().filter_map(probe).collect()
+    }
+}
+
+/// One pod's point. `told`: some pod of the Release has the counter, so that a scraped pod without it has served none.
+fn point(found: &PodReading, told: bool, le: Option<&str>) -> Option<Point> {
+    let Some(requests) = found.requests else {
+        let scraped = told && found.up == Some(true);
+        let at = found.up_at.filter(|_| scraped)?;
+        return Some(Point { at, requests: 0.0, errors: 0.0, timed: 0.0, slow: 0.0 });
+    };
+    let errors = if found.coded { found.server_errors } else { found.errors.unwrap_or(0.0) };
+    let count = |le: &str| found.le.get(le).copied();
+    let timed = le.and_then(|le| Some((count("+Inf")?, count(le)?)));
+    let (timed, fast) = timed.unwrap_or((0.0, 0.0));
+    Some(Point { at: found.at?, requests, errors, timed, slow: (timed - fast).max(0.0) })
+}
