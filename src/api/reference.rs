@@ -44,7 +44,9 @@ pub fn markdown(crds: &[&Value]) -> String {
 /// A row for the field and for each field below it.
 fn rows(out: &mut String, rules: &mut Vec<String>, path: &str, schema: &Value, required: bool) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        rules.push(format!("- `{path}`: {}\n", text(&rule["message"])));
+        if unit(schema).is_none() || !text(&rule["message"]).starts_with("must be a ") {
+            rules.push(line(path, text(&rule["message"])));
+        }
     }
     if path.contains('.') {
         let (kind, default, limits) = (kind(schema), default(schema), limits(schema, required));
@@ -60,12 +62,17 @@ fn rows(out: &mut String, rules: &mut Vec<String>, path: &str, schema: &Value, r
     // Elements have no row of their own: the list's type names them. Their rules and fields count.
     let element = &schema["items"];
     for rule in element["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        rules.push(format!("- `{path}[]`: {}\n", text(&rule["message"])));
+        rules.push(line(&format!("{path}[]"), text(&rule["message"])));
     }
     for (name, field) in element["properties"].as_object().into_iter().flatten() {
         let required = element["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
         rows(out, rules, &format!("{path}[].{name}"), field, required);
     }
+}
+
+/// Most messages name the field themselves.
+fn line(path: &str, message: &str) -> String {
+    if message.starts_with("spec.") { format!("- {message}\n") } else { format!("- `{path}`: {message}\n") }
 }
 
 fn kind(schema: &Value) -> String {
@@ -76,15 +83,25 @@ fn kind(schema: &Value) -> String {
         ("object", None) if schema["additionalProperties"].is_object() => {
             format!("map of {}", kind(&schema["additionalProperties"]))
         }
+        ("string", None) if unit(schema).is_some() => unit(schema).unwrap_or_default().into(),
         ("string", None) if schema["format"] == "date-time" => "time".into(),
         (other, None) => other.into(),
     }
 }
 
-/// A default made of fields is shown at the fields.
+/// What the text is, where its rule says so.
+fn unit(schema: &Value) -> Option<&'static str> {
+    let message = text(&schema["x-kubernetes-validations"][0]["message"]);
+    ["duration", "percentage"].into_iter().find(|unit| message.starts_with(&format!("must be a {unit}")))
+}
+
+/// A default made of fields is shown at the fields, where they have their own.
 fn default(schema: &Value) -> String {
     match &schema["default"] {
-        Value::Null | Value::Object(_) => String::new(),
+        Value::Null => String::new(),
+        Value::Object(fields) if fields.keys().all(|name| !schema["properties"][name]["default"].is_null()) => {
+            String::new()
+        }
         value => format!("`{}`", value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
     }
 }
@@ -94,16 +111,17 @@ fn limits(schema: &Value, required: bool) -> String {
     if required {
         all.push("given".into());
     }
-    for (least, most, unit) in [
+    for (least, most, of) in [
         ("minimum", "maximum", ""),
         ("minLength", "maxLength", " characters"),
         ("minItems", "maxItems", " entries"),
         ("minProperties", "maxProperties", " entries"),
     ] {
         match (schema[least].as_i64(), schema[most].as_i64()) {
-            (Some(least), Some(most)) => all.push(format!("{least} to {most}{unit}")),
-            (Some(least), None) => all.push(format!("at least {least}{unit}")),
-            (None, Some(most)) => all.push(format!("at most {most}{unit}")),
+            (Some(least), Some(most)) => all.push(format!("{least} to {most}{of}")),
+            (Some(least), None) => all.push(format!("at least {least}{of}")),
+            (None, Some(_)) if unit(schema).is_some() => {}
+            (None, Some(most)) => all.push(format!("at most {most}{of}")),
             (None, None) => {}
         }
     }
@@ -140,15 +158,16 @@ mod tests {
         let all = super::super::crd::all().unwrap_or_default();
         let text = markdown(&all.iter().collect::<Vec<_>>());
         for row in [
-            "| `spec.plan.deadline` | string | `600s` |",
+            "| `spec.plan.deadline` | duration | `600s` |",
             "| `spec.plan.steps[].weight` | integer |  | 0 to 100 |",
             "| `spec.targetRef.name` | string |  | given; 1 to 253 characters |",
-            "| `spec.checks.errorRate.max` | string | `5%` |",
+            "| `spec.checks.errorRate.max` | percentage | `5%` |",
+            "| `spec.checks.onNoData` | object | `{\"after\":\"600s\",\"then\":\"Pause\"}` |",
             "| `spec.webhook.url` |",
         ] {
             assert!(text.contains(row), "no row {row}");
         }
-        assert!(text.contains("- `spec.plan.steps`: "), "rules are missing");
+        assert!(text.contains("- spec.plan.steps: the last step must be"), "rules are missing");
         assert!(!text.contains("status.state.idle"), "the memory's inner fields are shown");
     }
 }

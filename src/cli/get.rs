@@ -90,7 +90,7 @@ fn show(args: &Args, releases: &[Release], first: bool) -> anyhow::Result<String
             let mut values = Vec::new();
             for release in releases {
                 let mut plain = release.clone();
-                plain.managed_fields_mut().clear();
+                plain.metadata.managed_fields = None;
                 values.push(serde_json::to_value(plain)?);
             }
             let value = match (args.name.is_some() || !first, values.len()) {

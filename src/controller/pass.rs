@@ -4,12 +4,12 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Du
 
 use futures::{FutureExt, future::BoxFuture};
 use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
     core::error_boundary::InvalidObject,
     runtime::controller::Action,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span, warn};
@@ -144,22 +144,48 @@ async fn tell_invalid(invalid: InvalidObject, ctx: Context) -> Result<After> {
     if !ctx.notes.invalid(&uid, &news) {
         return Ok(After::default());
     }
+    let told = write_invalid(&invalid, &ctx.client, &name, &uid, generation).await;
+    match told {
+        Ok(true) => {}
+        Ok(false) => ctx.metrics.status_too_new(),
+        Err(_) => ctx.notes.forget(&uid),
+    }
+    told.map(|_| After::default())
+}
+
+/// False: a newer version of the operator keeps this Release; nothing was written.
+async fn write_invalid(
+    invalid: &InvalidObject,
+    client: &Client,
+    name: &str,
+    uid: &str,
+    generation: i64,
+) -> Result<bool> {
+    let failed =
+        |what: &str, error| Err(Error::from_kube(format!("{what} Release {name}, which cannot be read"), error));
+    let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Release>(&()));
+    let status = match api.get_opt(name).await {
+        Ok(Some(object)) => object.data["status"].clone(),
+        Ok(None) => return Ok(true),
+        Err(error) => return failed("reading", error),
+    };
+    let version = status["formatVersion"].as_u64();
+    if version.is_some_and(|version| version > u64::from(FORMAT_VERSION)) {
+        warn!(version, "a newer version of the operator wrote this status; it is left alone");
+        return Ok(false);
+    }
     warn!(error = invalid.error, "this Release cannot be read");
     let message = cut(&format!("this Release cannot be read: {}; correct the named field", invalid.error));
-    let patch = invalid_status(&name, &uid, generation, &message, clock::now());
-    let api: Api<Release> = Api::namespaced(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = invalid_status(name, uid, generation, &message, version.is_none(), clock::now());
     let params = PatchParams::apply(INVALID_MANAGER).force();
-    // The answer is as unreadable as the object: only a refusal counts.
-    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        Ok(_) | Err(kube::Error::SerdeError(_)) => Ok(After::default()),
-        Err(error) => {
-            ctx.notes.forget(&uid);
-            Err(Error::from_kube("writing the status of an unreadable Release", error))
-        }
+    match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) => Ok(true),
+        Err(error) => failed("writing the status of", error),
     }
 }
 
-fn invalid_status(name: &str, uid: &str, generation: i64, message: &str, now: At) -> serde_json::Value {
+fn invalid_status(name: &str, uid: &str, generation: i64, message: &str, first: bool, now: At) -> Value {
     let at = now.timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |kind: &str, status: &str| {
         json!({
@@ -167,21 +193,24 @@ fn invalid_status(name: &str, uid: &str, generation: i64, message: &str, now: At
             "observedGeneration": generation, "lastTransitionTime": at,
         })
     };
+    let mut status = json!({
+        "observedGeneration": generation,
+        "message": message,
+        "conditions": [
+            condition("Accepted", "False"),
+            condition("Ready", "False"),
+            condition("Reconciling", "False"),
+            condition("Stalled", "True"),
+        ],
+    });
+    if first {
+        status["formatVersion"] = json!(FORMAT_VERSION);
+    }
     json!({
         "apiVersion": "haldane.dev/v1alpha1",
         "kind": "Release",
         "metadata": {"name": name, "uid": uid},
-        "status": {
-            "formatVersion": FORMAT_VERSION,
-            "observedGeneration": generation,
-            "message": message,
-            "conditions": [
-                condition("Accepted", "False"),
-                condition("Ready", "False"),
-                condition("Reconciling", "False"),
-                condition("Stalled", "True"),
-            ],
-        },
+        "status": status,
     })
 }
 

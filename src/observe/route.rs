@@ -28,8 +28,8 @@ pub async fn get(client: &Client, namespace: &str, route: &RouteRef) -> Result<F
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind.resource());
     match api.get(&route.name).await {
         Ok(found) => Ok(Found::Route(Box::new(found))),
-        // Without the CRD the answer is a bare 404 that names no object.
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
+        // Without the CRD the answer is a bare 404: no object is named in it, and no reason that the client knows.
+        Err(kube::Error::Api(status)) if status.code == 404 => {
             let named = status.details.as_ref().is_some_and(|d| d.name == route.name);
             Ok(if named { Found::Missing } else { Found::UnknownKind })
         }

@@ -62,3 +62,6 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

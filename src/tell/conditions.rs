@@ -91,13 +91,13 @@ fn standing(shown: &Shown) -> Standing {
     if let Some((reason, _)) = &shown.stalled {
         return Standing::Stuck(reason.to_string());
     }
-    let state = shown.state;
     // What is under way is brought to its end even if the spec has become unusable meanwhile.
     if let Err((reason, _)) = &shown.accepted
-        && !state.active()
+        && !shown.state.is_some_and(State::active)
     {
         return Standing::Stuck(reason.to_string());
     }
+    let Some(state) = shown.state else { return Standing::Moving("Deciding".into()) };
     let gated = |else_reason: &str| {
         let reason = if shown.memory.paused.is_some() || shown.spec_paused {
             "Paused"

@@ -38,7 +38,8 @@ pub struct Shown<'a> {
     /// The generation that was decided on.
     pub generation: i64,
     pub now: At,
-    pub state: &'a State,
+    /// `None` as long as there is no Deployment to learn from.
+    pub state: Option<&'a State>,
     pub memory: &'a Memory,
     /// `spec.version`.
     pub version: Option<&'a str>,
@@ -67,25 +68,21 @@ pub struct Shown<'a> {
 /// The status to store. `before` gives the conditions their times.
 pub fn status(shown: &Shown, before: Option<&ReleaseStatus>) -> ReleaseStatus {
     let state = shown.state;
-    let candidate = state.candidate();
-    let at_rest = matches!(state, State::Idle { .. } | State::RolledBack { .. });
-    let version = match (candidate, state) {
-        (Some(candidate), _) => Some(candidate.version.label()),
-        (None, State::Idle { stable }) => shown.version.or(Some(stable.label())),
-        (None, _) => shown.version.or(Some(state.stable().label())),
-    };
+    let candidate = state.and_then(State::candidate);
+    let at_rest = matches!(state, None | Some(State::Idle { .. } | State::RolledBack { .. }));
+    let version = candidate.map(|c| c.version.label()).or(shown.version).or(state.map(|s| s.stable().label()));
     ReleaseStatus {
         format_version: FORMAT_VERSION,
         observed_generation: shown.generation,
-        state: Some(state.clone()),
+        state: state.cloned(),
         memory: bounded(shown.memory.clone()),
         phase: phase(shown).to_owned(),
-        step: step(state),
+        step: state.and_then(step),
         weight: (!at_rest).then_some(shown.weight),
         version: version.map(str::to_owned),
-        stable_revision: Some(state.stable().revision.0.clone()),
+        stable_revision: state.map(|s| s.stable().revision.0.clone()),
         candidate_revision: match state {
-            State::RolledBack { candidate, .. } => Some(candidate.revision.0.clone()),
+            Some(State::RolledBack { candidate, .. }) => Some(candidate.revision.0.clone()),
             _ => candidate.map(|c| c.version.revision.0.clone()),
         },
         verdict: shown.verdict.map(str::to_owned),
@@ -98,9 +95,10 @@ pub fn status(shown: &Shown, before: Option<&ReleaseStatus>) -> ReleaseStatus {
 fn phase(shown: &Shown) -> &'static str {
     let result = shown.memory.result.as_ref().filter(|r| r.generation == shown.generation);
     match (shown.state, result.map(|r| r.outcome)) {
-        (State::Idle { .. }, Some(Ended::Succeeded)) => "Succeeded",
-        (State::Idle { .. }, Some(Ended::RolledBack)) => "RolledBack",
-        (state, _) => state.name(),
+        (Some(State::Idle { .. }), Some(Ended::Succeeded)) => "Succeeded",
+        (Some(State::Idle { .. }), Some(Ended::RolledBack)) => "RolledBack",
+        (Some(state), _) => state.name(),
+        (None, _) => "Stalled",
     }
 }
 

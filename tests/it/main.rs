@@ -2,11 +2,15 @@
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod crd;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harness_works;
+#[cfg(test)]
+mod lease;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
@@ -15,3 +19,9 @@ mod prometheus;
 mod prometheus_faults;
 #[cfg(test)]
 mod purity;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod tell;
+#[cfg(test)]
+mod traffic;

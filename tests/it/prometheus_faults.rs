@@ -42,7 +42,7 @@ async fn server(behaviour: Behaviour) -> String {
 
 async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
     let mut request = Vec::new();
-    let mut chunk = [0; 65536];
+    let mut chunk = vec![0; 65536];
     while !whole(&request) {
         match stream.read(&mut chunk).await {
             Ok(read) if read > 0 => request.extend_from_slice(&chunk[..read]),

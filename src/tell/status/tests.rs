@@ -68,7 +68,7 @@ fn shown<'a>(state: &'a State, memory: &'a Memory) -> Shown<'a> {
     Shown {
         generation: 3,
         now: at(10),
-        state,
+        state: Some(state),
         memory,
         version: Some("v2"),
         spec_paused: false,
@@ -173,6 +173,17 @@ fn a_stall_beside_the_state_shows_its_own_sentence() {
     let status = status(&Shown { stalled, ..shown(&state, &memory) }, None);
     assert_eq!(kstatus(&status, 3), "Failed");
     assert_eq!(find(&status, "Stalled").message, "Deployment checkout does not exist");
+}
+
+#[test]
+fn without_a_deployment_there_is_no_state_but_a_word() {
+    let memory = Memory::default();
+    let state = states().remove(0);
+    let refused = Err((Reason::TargetMissing, "Deployment checkout does not exist".to_owned()));
+    let told = status(&Shown { state: None, accepted: refused, ..shown(&state, &memory) }, None);
+    assert_eq!((kstatus(&told, 3), told.phase.as_str(), told.state.as_ref()), ("Failed", "Stalled", None));
+    let told = status(&Shown { state: None, ..shown(&state, &memory) }, None);
+    assert_eq!(kstatus(&told, 3), "InProgress");
 }
 
 #[test]
