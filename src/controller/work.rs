@@ -124,9 +124,7 @@ impl Passes {
         ctx: &Context,
     ) -> Result<()> {
         let uid = release.uid().unwrap_or_default();
-        let shown = show::shown(decision);
-        let mut next = status(&shown.as_shown(release, decision, seen), release.status.as_ref());
-        show::without_state(&mut next, decision);
+        let next = status(&show::shown(release, decision, seen), release.status.as_ref());
         let due = match change(release.status.as_ref(), &next) {
             Change::None => false,
             Change::Hard => true,

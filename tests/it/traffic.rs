@@ -76,6 +76,7 @@ impl Stage {
             target_uid: "uid-of-the-deployment",
             stable: &self.stable,
             candidate: None,
+            traffic: &self.traffic,
         }
     }
 
