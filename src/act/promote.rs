@@ -46,7 +46,7 @@ pub async fn take_template(scope: &Scope<'_>) -> Result<()> {
     if present != scope.stable.revision && present != candidate.version.revision {
         return Err(refused(what, format!("its template was changed to revision {present} during the release")));
     }
-    no_equal_set(scope, &deployment, &proven, &what).await?;
+    no_equal_set(scope, &deployment, &set, &what).await?;
 
     let strategy = deployment.data.pointer("/spec/strategy").cloned().unwrap_or(Value::Null);
     let mut edit = Edit::of(&deployment);
@@ -95,9 +95,17 @@ fn ready_for_hand_over(deployment: &DynamicObject, set: &DynamicObject, what: &s
 }
 
 /// The Deployment takes the oldest ReplicaSet with its template; the candidate's must be the only one.
-async fn no_equal_set(scope: &Scope<'_>, deployment: &DynamicObject, proven: &Value, what: &str) -> Result<()> {
+async fn no_equal_set(
+    scope: &Scope<'_>,
+    deployment: &DynamicObject,
+    candidate: &DynamicObject,
+    what: &str,
+) -> Result<()> {
     let sets = scope.owned_sets(deployment).await?;
-    let Some(equal) = sets.iter().find(|set| template::equal(raw::pod_template(set), proven)) else { return Ok(()) };
+    let proven = raw::pod_template(candidate);
+    // The candidate's own may be among them: it is adopted between two reads.
+    let mut others = sets.iter().filter(|set| set.uid() != candidate.uid());
+    let Some(equal) = others.find(|set| template::equal(raw::pod_template(set), proven)) else { return Ok(()) };
     let name = equal.name_any();
     if raw::size(equal) > 0 || raw::count(equal, "/status/replicas") > 0 {
         return Err(refused(what, format!("its ReplicaSet {name} has the same template and pods of its own")));
@@ -125,7 +133,7 @@ pub async fn offer(scope: &Scope<'_>, wanted: u32) -> Result<()> {
     match raw::controller(&set) {
         None => {
             ready_for_hand_over(&deployment, &set, &what)?;
-            no_equal_set(scope, &deployment, &proven, &what).await?;
+            no_equal_set(scope, &deployment, &set, &what).await?;
         }
         Some(owner) if owner == scope.target_uid => {
             if raw::size(&set) != wanted {

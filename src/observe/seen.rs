@@ -79,7 +79,7 @@ pub struct Workload {
     /// `metadata.generation == status.observedGeneration`.
     pub observed: bool,
     pub paused: bool,
-    /// The annotation `haldane.dev/paused-by` names this Release: the pause is ours to end.
+    /// It has the label `haldane.dev/paused-by`: the pause is ours to end, and not the user's.
     pub paused_by_us: bool,
     pub deleting: bool,
     /// `spec.replicas`.

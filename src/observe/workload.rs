@@ -90,7 +90,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
     let wanted_name = wanted_id.as_deref().map(|id| names::candidate_set(target, id));
     let pods_api: Api<RawPod> = Api::namespaced(client.clone(), namespace);
     let (owned, named, raw_pods, circumstances) = tokio::try_join!(
-        list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets"),
+        Box::pin(list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets")),
         async {
             match &wanted_name {
                 Some(name) if !ours.iter().any(|set| set.name_any() == *name) => {
@@ -99,8 +99,8 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
                 _ => Ok(None),
             }
         },
-        list_selected(&pods_api, selector.as_ref(), "listing pods"),
-        circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active)),
+        Box::pin(list_selected(&pods_api, selector.as_ref(), "listing pods")),
+        Box::pin(circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active))),
     )?;
     ours.extend(named.filter(|set| belongs(set, ask.release)));
     let uid = deployment.uid().unwrap_or_default();

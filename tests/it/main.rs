@@ -6,6 +6,8 @@ mod cli;
 #[cfg(test)]
 mod crd;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod harness_works;
@@ -25,3 +27,5 @@ mod run;
 mod tell;
 #[cfg(test)]
 mod traffic;
+#[cfg(test)]
+mod workload;
