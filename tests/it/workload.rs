@@ -113,6 +113,7 @@ impl Stage {
             target_uid: &self.uid,
             stable: &self.stable,
             candidate: Some(&self.candidate),
+            traffic: &self.candidate.traffic,
         }
     }
 
