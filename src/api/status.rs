@@ -140,6 +140,9 @@ pub struct Evidence {
     /// Since when, after both were bad, the stable version alone has been well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_well_since: Option<At>,
+    /// Since when one pod alone has been bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_since: Option<At>,
     /// Since when nothing could be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<At>,

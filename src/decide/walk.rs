@@ -387,7 +387,7 @@ fn on_the_way(
             give_up(&spec.checks.on_no_data, since, CauseKind::Inconclusive, why, stable, candidate, facts, memory)
         }),
         Verdict::EnvironmentDegraded { message } | Verdict::PodOutlier { message, .. } => {
-            let since = evidence.degraded_since.unwrap_or(seen.now);
+            let since = evidence.outlier_since.or(evidence.degraded_since).unwrap_or(seen.now);
             give_up(&spec.checks.on_degraded, since, CauseKind::Inconclusive, message, stable, candidate, facts, memory)
         }
         _ => None,

@@ -153,9 +153,9 @@ pub fn judge(trial: &Trial<'_>, evidence: &Evidence) -> (Evidence, Verdict) {
 
     let findings: Vec<Finding> = at_once.into_iter().chain([health]).chain(limits).collect();
     let verdict = gravest(findings, gap).unwrap_or_else(|| data::enough(trial, table.as_ref(), &next));
-    if matches!(verdict, Verdict::Healthy { .. }) {
-        next.healthy_at = Some(trial.now);
-    }
+    // The first moment of each, not the last: what is told and stored must not change with every look.
+    next.healthy_at = matches!(verdict, Verdict::Healthy { .. }).then(|| next.healthy_at.unwrap_or(trial.now));
+    next.outlier_since = matches!(verdict, Verdict::PodOutlier { .. }).then(|| next.outlier_since.unwrap_or(trial.now));
     (next, verdict)
 }
 

@@ -62,7 +62,8 @@ fn a_good_version_is_healthy_once_enough_requests_were_seen() {
     let first = seen.iter().find(|(_, v)| matches!(v, Verdict::Healthy { .. })).unwrap();
     assert!((10.0..25.0).contains(&first.0), "{first:?}");
     assert!(matches!(&seen[1].1, Verdict::Watching { .. }), "{:?}", seen[1]);
-    assert!(evidence.healthy_at.is_some() && evidence.requests >= 1000, "{evidence:?}");
+    assert_eq!(evidence.healthy_at, Some(at(first.0)), "the first moment: it does not move with every look");
+    assert!(evidence.requests >= 1000, "{evidence:?}");
     let few = pair(|_| 0.0).checked(|c| c.min_requests = 5000).last(120.0);
     let Verdict::Watching { requests_needed, summary } = few else { panic!("{few:?}") };
     assert!((3800..4000).contains(&requests_needed), "{summary}");
@@ -114,9 +115,11 @@ fn one_bad_pod_of_several_is_named_and_the_version_is_not_convicted() {
         load("shop-r1-ddddd", Side::Candidate, 10.0, |_| 0.01),
     ];
     let one = world(loads);
-    let (_, seen) = one.watch(5.0, 300.0);
+    let (evidence, seen) = one.watch(5.0, 300.0);
     assert!(seen.iter().all(|(_, v)| !matches!(v, Verdict::Bad { .. })));
     assert!(is_outlier(&seen.last().unwrap().1, "shop-r1-ccccc"), "{:?}", seen.last());
+    let begun = seen.iter().find(|(_, v)| is_outlier(v, "shop-r1-ccccc")).unwrap().0;
+    assert_eq!(evidence.outlier_since, Some(at(begun)), "since when, so that it does not hold for ever");
     assert!(one.clone().checked(|c| c.strict = true).convicted(300.0).is_some());
     let mut two = one;
     two.loads[1].errors = |_| 0.5;
