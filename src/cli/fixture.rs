@@ -24,6 +24,7 @@ pub fn candidate() -> Value {
     let mut candidate = version("1.4.2", "5f6a7b8c9d");
     candidate["id"] = "5f6a7b8c9d".into();
     candidate["generation"] = 7.into();
+    candidate["targetUid"] = "d-1".into();
     candidate["plan"] = json!({
         "steps": [{"pods": 1, "for": "600s"}, {"weight": 30, "for": "1800s"}, {"weight": 100, "for": "0s"}],
         "watch": {"for": "1800s"},

@@ -49,6 +49,7 @@ fn candidate() -> Value {
     let mut candidate = version("shop:2", "2222222222");
     candidate["id"] = "2222222222".into();
     candidate["generation"] = 1.into();
+    candidate["targetUid"] = "d-1".into();
     candidate["plan"] = json!({"steps": [{"weight": 100, "for": "60s"}], "watch": {"for": "60s"}, "deadline": "600s"});
     candidate["traffic"] = json!({"services": []});
     candidate
