@@ -213,7 +213,11 @@ async fn refill(shared: &Shared, provider: &Provider, key: &Key, family: &Family
     let end = clock::now();
     let Some(start) = shared.table().entries.get(key).map(|entry| from_when(entry, end)) else { return Ok(()) };
     let step = provider.scrape_interval.max(end.since(start) / REFILL_STEPS).max(Duration::from_secs(1));
-    let history = provider.range(query, start, end, step).await?;
+    let history = match provider.range(query, start, end, step).await {
+        // Too much of the past is no reason to do without the present.
+        Err(fault) if fault.is_about_the_query() => Vec::new(),
+        answer => answer?,
+    };
     let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
     let readings = read(family, &history, labels, &key.0);
     shared.quietly(key, |entry| entry.refill(&readings));
