@@ -12,6 +12,8 @@ mod harness;
 #[cfg(test)]
 mod harness_works;
 #[cfg(test)]
+mod kstatus;
+#[cfg(test)]
 mod lease;
 #[cfg(test)]
 mod policies;
