@@ -30,6 +30,7 @@ pub fn candidate() -> Value {
         "watch": {"for": "1800s"},
         "deadline": "600s",
     });
+    candidate["targetUid"] = "d-1".into();
     candidate["traffic"] = json!({"services": ["checkout"]});
     candidate
 }

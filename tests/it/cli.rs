@@ -51,6 +51,7 @@ fn candidate() -> Value {
     candidate["generation"] = 1.into();
     candidate["targetUid"] = "d-1".into();
     candidate["plan"] = json!({"steps": [{"weight": 100, "for": "60s"}], "watch": {"for": "60s"}, "deadline": "600s"});
+    candidate["targetUid"] = "d-1".into();
     candidate["traffic"] = json!({"services": []});
     candidate
 }
