@@ -225,6 +225,10 @@ pub(crate) fn promoting(
         if let Some(next) = interrupted(&stable, &candidate, facts, memory) {
             return next;
         }
+        if seen.ready(Side::Candidate) == 0 && seen.ready(Side::Stable) > 0 {
+            let message = format!("no pod of {label} is ready any more, and Deployment {} had not taken them over", workload.name);
+            return rollback::begin(stable, candidate, CauseKind::Inconclusive, message, facts, memory);
+        }
         let leg = Leg { stable: stable.clone(), candidate: candidate.clone(), since, settled: Some(since) };
         let verdict = weigh(&leg, &full(), Share::All, false, facts, memory);
         if let Verdict::Bad { message } = verdict {
@@ -342,7 +346,7 @@ fn weigh(leg: &Leg, step: &Step, share: Share, first: bool, facts: &Facts<'_>, m
     let trial = Trial {
         checks: &spec.checks,
         now: seen.now,
-        since: leg.settled.unwrap_or(seen.now),
+        since: leg.settled.unwrap_or(leg.since),
         pods: &seen.pods,
         feed: &seen.metrics,
         probes: &seen.probes,

@@ -150,10 +150,7 @@ pub fn moment(world: &World, state: Option<&State>) -> Result<(), String> {
     if world.pin.is_some() && !world.paused && world.calm > 8 {
         return Err("27: pinned and not paused".into());
     }
-    let early = matches!(
-        state,
-        Some(State::Waiting { .. } | State::Preparing { .. } | State::Stepping { .. } | State::Observing { .. })
-    );
+    let early = matches!(state, Some(State::Preparing { .. } | State::Stepping { .. } | State::Observing { .. }));
     let stable = state.map(|s| s.stable().revision.0.clone());
     let size: u32 = world.sets.iter().filter(|s| s.owned && Some(&s.rev) == stable.as_ref()).map(|s| s.size).sum();
     let his_own = Some(&world.template) != stable.as_ref(); // the user rolls another template out himself
