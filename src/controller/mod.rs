@@ -11,5 +11,6 @@ pub mod run;
 pub mod sampler;
 pub mod senses;
 pub mod show;
+pub mod steps;
 pub mod watch;
 pub mod work;

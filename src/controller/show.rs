@@ -19,7 +19,7 @@ pub fn shown<'a>(release: &'a Release, decision: &'a Decision, seen: &Seen) -> S
         memory: &decision.memory,
         version: release.spec.version.as_deref(),
         spec_paused: release.spec.paused,
-        verdict: decision.verdict.as_ref().map(name),
+        verdict: decision.verdict.as_ref().map(Verdict::name),
         weight: display.weight,
         message: &display.message,
         accepted: display.refused.clone().map_or(Ok(()), Err),
@@ -28,18 +28,5 @@ pub fn shown<'a>(release: &'a Release, decision: &'a Decision, seen: &Seen) -> S
         metrics_available: display.metrics.clone(),
         gated: display.gated,
         pending: decision.state.as_ref().is_some_and(other) && display.stalled.is_none(),
-    }
-}
-
-/// The verdict's name, as people see it.
-const fn name(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Healthy { .. } => "Healthy",
-        Verdict::Watching { .. } => "Watching",
-        Verdict::Bad { .. } => "Bad",
-        Verdict::NoData { .. } => "NoData",
-        Verdict::EnvironmentDegraded { .. } => "EnvironmentDegraded",
-        Verdict::PodOutlier { .. } => "PodOutlier",
-        Verdict::ConfigError { .. } => "ConfigError",
     }
 }

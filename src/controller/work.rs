@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use tracing::{info, warn};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     context::{Context, Key},
     pass::{After, Work},
     senses::Senses,
-    show,
+    show, steps as stored,
 };
 use crate::{
     act::{self, effect::Effect, scope::Scope, steps::steps},
@@ -34,10 +34,6 @@ use crate::{
         clock,
         seen::{Seen, Target},
         world::{Known, observe},
-    },
-    tell::{
-        outbox::Subject,
-        status::{Change, SOFT_PAUSE, change, remember, status, too_new},
     },
 };
 
@@ -63,23 +59,22 @@ impl Passes {
         Self { senses, kept: Mutex::default() }
     }
 
+    fn forget(&self, key: &Key, uid: &str) {
+        self.senses.forget(key);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
     fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Kept) -> T) -> T {
         f(self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default())
     }
 
-    async fn once(&self, key: Key, ctx: &Context) -> Result<After> {
-        let api: Api<Release> = Api::namespaced(ctx.client.clone(), &key.namespace);
-        let release = api.get_opt(&key.name).await.map_err(|e| Error::from_kube("reading the Release", e))?;
-        let Some(release) = release else {
-            self.senses.forget(&key);
+    async fn once(&self, watched: &Release, ctx: &Context) -> Result<After> {
+        let key = Key { namespace: watched.namespace().unwrap_or_default(), name: watched.name_any() };
+        let Some(release) = stored::present(ctx, watched).await? else {
+            self.forget(&key, &watched.uid().unwrap_or_default());
             return Ok(After::default());
         };
         let uid = release.uid().unwrap_or_default();
-        if let Some(version) = too_new(release.status.as_ref()) {
-            ctx.metrics.status_too_new();
-            warn!(version, "the status was written by a newer haldane; it is left alone");
-            return Ok(After::default());
-        }
         let past = self.past(&release, &uid);
         let known = Known {
             metrics: self.senses.feed(&key, &release).await,
@@ -95,7 +90,7 @@ impl Passes {
 
         self.store(&release, &past, &decision, seen, ctx).await?;
         self.tend(&key, &release, &decision, &world);
-        self.write(&release, &decision, seen, ctx).await?;
+        self.effects(&release, &decision, seen, ctx, |_| true).await?;
         let interest = decision.state.as_ref().and_then(|s| active::Interest::of(&release, s));
         Ok(After { wake: decision.wake, interest })
     }
@@ -124,39 +119,23 @@ impl Passes {
         ctx: &Context,
     ) -> Result<()> {
         let uid = release.uid().unwrap_or_default();
-        let next = status(&show::shown(release, decision, seen), release.status.as_ref());
-        let due = match change(release.status.as_ref(), &next) {
-            Change::None => false,
-            Change::Hard => true,
-            Change::Soft => ctx.notes.since_stored(&uid).is_none_or(|ago| ago >= SOFT_PAUSE),
-        };
-        if due && !gone(seen) {
-            if let Err(error) = remember(&ctx.client, release, &next).await {
-                if !matches!(error, Error::Stale(_)) {
-                    ctx.notes.not_stored(&uid);
+        if !gone(seen) {
+            match stored::remember(ctx, release, &show::shown(release, decision, seen)).await {
+                Ok(stored) => stored::tell(ctx, &stored),
+                Err(error) => {
                     if matches!(decision.goal, Goal::Withdraw { .. }) && ctx.notes.unrecorded(&uid) {
                         warn!(%error, "weight 0 is written without a record");
                         self.effects(release, decision, seen, ctx, |e| matches!(e, Effect::Route { .. })).await?;
                     }
+                    return Err(error);
                 }
-                return Err(error);
             }
-            ctx.notes.stored(&uid);
-            let subject = Subject {
-                namespace: release.namespace().unwrap_or_default(),
-                name: release.name_any(),
-                uid: uid.clone(),
-                state: next.phase.clone(),
-                version: next.version.clone(),
-            };
-            ctx.outbox.hand_over(&subject, &next.memory.outbox);
         }
         if let Some(state) = &decision.state {
             let kept = (state.clone(), decision.memory.evidence.clone());
             self.with(&uid, |k| k.evidence = Some(kept));
         }
-        ctx.metrics.phase(&uid, Some(&next.phase));
-        transition(past, decision, &next.message, &uid, ctx);
+        transition(past, decision, &uid, ctx);
         Ok(())
     }
 
@@ -166,10 +145,6 @@ impl Passes {
             Some(state) if state.active() => self.senses.follow(key, release, state, world),
             _ => self.senses.forget(key),
         }
-    }
-
-    async fn write(&self, release: &Release, decision: &Decision, seen: &Seen, ctx: &Context) -> Result<()> {
-        self.effects(release, decision, seen, ctx, |_| true).await
     }
 
     /// The planned writes, in order. What must wait ends the pass without harm; the next one looks again.
@@ -258,11 +233,11 @@ fn gone(seen: &Seen) -> bool {
 }
 
 /// Log and numbers of a transition.
-fn transition(past: &Past, decision: &Decision, message: &str, uid: &str, ctx: &Context) {
+fn transition(past: &Past, decision: &Decision, uid: &str, ctx: &Context) {
     let (before, after) = (past.state.as_ref(), decision.state.as_ref());
     let Some(after) = after.filter(|a| before.is_none_or(|b| b.name() != a.name())) else { return };
     let revision = after.candidate().map_or(&after.stable().revision, |c| &c.version.revision);
-    info!(state = after.name(), %revision, message, "state changed");
+    info!(state = after.name(), %revision, message = decision.display.message, "state changed");
     match after {
         State::Draining { .. } => ctx.metrics.rollback(),
         State::Idle { .. } | State::RolledBack { .. } | State::RollbackFailed { .. } => {
@@ -280,7 +255,6 @@ fn transition(past: &Past, decision: &Decision, message: &str, uid: &str, ctx: &
 impl Work for Arc<Passes> {
     fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>> {
         let passes = self.clone();
-        let key = Key { namespace: release.namespace().unwrap_or_default(), name: release.name_any() };
-        async move { Box::pin(passes.once(key, &ctx)).await }.boxed()
+        async move { Box::pin(passes.once(&release, &ctx)).await }.boxed()
     }
 }

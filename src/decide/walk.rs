@@ -226,7 +226,10 @@ pub(crate) fn promoting(
             return next;
         }
         if seen.ready(Side::Candidate) == 0 && seen.ready(Side::Stable) > 0 {
-            let message = format!("no pod of {label} is ready any more, and Deployment {} had not taken them over", workload.name);
+            let message = format!(
+                "no pod of {label} is ready any more, and Deployment {} had not taken them over",
+                workload.name
+            );
             return rollback::begin(stable, candidate, CauseKind::Inconclusive, message, facts, memory);
         }
         let leg = Leg { stable: stable.clone(), candidate: candidate.clone(), since, settled: Some(since) };
