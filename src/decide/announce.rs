@@ -1,6 +1,6 @@
 //! Transitions → notices. What is told is put into the outbox with the same status write as the transition itself.
 
-use super::{Next, walk::summary};
+use super::{Next, leg::summary};
 use crate::{
     api::{
         notice::{EVENT_CHANNEL, Notice, Reason},

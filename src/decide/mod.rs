@@ -15,7 +15,9 @@
 pub mod announce;
 pub mod gates;
 pub mod goal;
+pub mod leg;
 pub mod orders;
+pub mod promoting;
 pub mod recovery;
 pub mod rollback;
 pub mod sizes;
@@ -162,13 +164,13 @@ fn transition(prev: State, facts: &Facts<'_>, memory: &mut Memory) -> Next {
             walk::preparing(stable, candidate, since, resume, facts, memory)
         }
         State::Stepping { stable, candidate, step, since, settled } => {
-            walk::stepping(&walk::Leg { stable, candidate, since, settled }, step, facts, memory)
+            walk::stepping(&leg::Leg { stable, candidate, since, settled }, step, facts, memory)
         }
         State::Observing { stable, candidate, since, settled } => {
-            walk::observing(&walk::Leg { stable, candidate, since, settled }, facts, memory)
+            walk::observing(&leg::Leg { stable, candidate, since, settled }, facts, memory)
         }
         State::Promoting { stable, candidate, since, part } => {
-            walk::promoting(stable, candidate, since, part, facts, memory)
+            promoting::promoting(stable, candidate, since, part, facts, memory)
         }
         State::Draining { stable, candidate, since, cause, report } => {
             rollback::draining(rollback::Back { stable, candidate, since, cause, report }, facts, memory)

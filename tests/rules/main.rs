@@ -106,6 +106,7 @@ pub fn spec(routed: bool) -> ReleaseSpec {
         "checks": {
             "provider": "prometheus",
             "errorRate": {"max": "5%", "for": "6s"},
+            "smoke": {"image": "smoke"},
             "minRequests": 10, "warmUp": "0s", "settleScrapes": 0,
             "onNoData": {"after": "40s", "then": "Rollback"},
             "onDegraded": {"after": "40s", "then": "Rollback"},

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use haldane::{
     act::effect::Effect,
     api::{
+        checks::SmokePoint,
         release::ReleaseSpec,
         state::{Revision, State},
         units::At,
@@ -80,6 +81,7 @@ pub struct World {
     pub no_data: bool,
     pub no_start: bool,
     pub unready: bool,
+    pub smoke: BTreeMap<SmokePoint, SmokeSeen>,
     pub orders: Vec<Order>,
     pub route_written_at: Option<At>,
     pub lost: f64,
@@ -121,6 +123,7 @@ impl World {
             no_data: false,
             no_start: false,
             unready: false,
+            smoke: BTreeMap::new(),
             orders: Vec::new(),
             route_written_at: None,
             lost: 0.0,
@@ -438,7 +441,7 @@ impl World {
             },
             metrics: if self.no_data { Feed::NoData { why: "HTTP 503".into() } } else { Feed::Data(samples) },
             probes: Vec::new(),
-            smoke: BTreeMap::<_, SmokeSeen>::new(),
+            smoke: self.smoke.clone(),
             orders: self.orders.clone(),
             route_written_at: self.route_written_at,
             delivered: self
@@ -512,6 +515,12 @@ impl World {
                 }
                 self.handover = None;
                 (self.recreate, self.observed) = (false, false);
+            }
+            (Effect::StartSmoke { point }, _) => {
+                self.smoke.insert(*point, SmokeSeen::Succeeded);
+            }
+            (Effect::DeleteSmoke { point }, _) => {
+                self.smoke.remove(point);
             }
             (Effect::FinishHandOver, _) => {
                 self.handover = None;
