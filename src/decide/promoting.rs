@@ -31,7 +31,7 @@ pub(crate) fn promoting(
     let adopted = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment);
     let hash = seen.candidate.as_ref().map(|c| c.hash.as_str());
     let old: u32 = workload.sets.iter().filter(|s| Some(s.hash.as_str()) != hash).map(|s| s.size).sum();
-    let going = adopted && (old < workload.wanted || seen.ready(Side::Stable) == 0);
+    let going = adopted && (old == 0 || seen.ready(Side::Stable) == 0);
     if part == Part::TakeOver && !going {
         if let Some(next) = interrupted(&stable, &candidate, facts, memory) {
             return next;
