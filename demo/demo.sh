@@ -85,6 +85,8 @@ promise "the Deployment is what it was, but for the image" same deployment
 promise "the Deployment has the image of v2" same image
 promise "nothing of the operator's is left beside the Service" same services
 
+[ "$ended" = yes ] || die "a release that has not ended hides what a bad one would do: stopped here"
+
 chapter "Release v3, which fails 40 % of its requests"
 photograph before
 pods v2 >"$work/before/pods"
