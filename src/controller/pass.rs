@@ -46,6 +46,9 @@ pub struct After {
 pub trait Work: Send + Sync + 'static {
     /// `release` is as the watch has it; the pass reads the present one itself.
     fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>>;
+
+    /// Leadership is lost: nothing goes on in the background.
+    fn term_ended(&self) {}
 }
 
 /// Why a pass did not come to its end.

@@ -63,12 +63,12 @@ pub async fn run(
         _ = join_all(loops) => {}
         () = filled => {}
         () = near => {}
-        () = terms(&ctx) => {}
+        () = terms(&ctx, work.as_ref()) => {}
     }
 }
 
 /// Leadership ends: what belongs to a term is dropped. The passes have noticed by themselves.
-async fn terms(ctx: &Context) {
+async fn terms(ctx: &Context, work: &dyn Work) {
     let mut leading = ctx.leading.clone();
     loop {
         let leads = *leading.borrow_and_update();
@@ -76,6 +76,7 @@ async fn terms(ctx: &Context) {
         if !leads {
             ctx.outbox.stop();
             ctx.active.clear();
+            work.term_ended();
         }
         if leading.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -17,6 +17,7 @@ use crate::{
     observe::{
         clock, orders,
         probe::{Asked, Checkup, Prober, merge},
+        prometheus::presets::Family,
         seen::{Feed, Probe},
         world::World,
     },
@@ -84,6 +85,12 @@ impl Senses {
         self.prober.forget(&pair(key));
     }
 
+    /// Leaves all of them alone, as when leadership is lost.
+    pub fn clear(&self) {
+        self.sampler.clear();
+        self.prober.clear();
+    }
+
     /// Samples and checks the pods of a release on its way.
     pub fn follow(&self, key: &Key, release: &Release, state: &State, world: &World) {
         let checks = &release.spec.checks;
@@ -123,6 +130,7 @@ impl Senses {
         let mut problems = Vec::new();
         if let Some(name) = &release.spec.checks.provider {
             problems.extend(self.permitted(name, &namespace).await.err());
+            problems.extend(Family::of(&release.spec.checks.source).err());
         }
         let notifiers: Api<Notifier> = Api::namespaced(self.client.clone(), &self.operator_namespace);
         for name in release.spec.notify.iter().map(|n| &n.notifier) {

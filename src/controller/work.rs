@@ -257,4 +257,8 @@ impl Work for Arc<Passes> {
         let passes = self.clone();
         async move { Box::pin(passes.once(&release, &ctx)).await }.boxed()
     }
+
+    fn term_ended(&self) {
+        self.senses.clear();
+    }
 }

@@ -1,5 +1,7 @@
 //! Before a release: what is asked, whether it may start, and what keeps it from starting.
 
+use std::time::Duration;
+
 use super::{Facts, Next, gate, orders, present, reject};
 use crate::{
     api::{
@@ -11,16 +13,24 @@ use crate::{
     observe::seen::{Seen, Workload},
 };
 
+/// How often a closed gate is tried.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// From rest: is there something to release?
 pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) -> Next {
     let Facts { spec, seen, workload, .. } = facts;
     let asked = &workload.asked;
     if let Some(message) = unknown_containers(workload) {
         let mut next = Next::stay(State::Idle { stable }, message.clone());
+        if memory.stuck.is_none() {
+            memory.stuck = Some(seen.now);
+            next.extra.push((Reason::Invalid, message.clone()));
+        }
         next.refused = Some((Reason::Invalid, message.clone()));
         next.stalled = Some((Reason::Invalid, message));
         return next;
     }
+    memory.stuck = None;
     if asked.revision == workload.revision {
         let stable = present(spec, workload);
         let message = format!("{} runs", stable.label());
@@ -81,6 +91,8 @@ pub(crate) fn waiting(stable: Version, old: &Candidate, since: At, facts: &Facts
     let message = closed.iter().map(|g| g.message.as_str()).collect::<Vec<_>>().join("; ");
     let mut next = Next::stay(State::Waiting { stable, candidate, since, closed }, message);
     stuck(&mut next, since, seen, memory);
+    // Services, routes and the administrators' objects are not watched before a release.
+    next.due = Some(seen.now.plus(LOOK_AGAIN));
     next.gated = true;
     next
 }

@@ -67,7 +67,7 @@ pub(crate) fn on_the_way(
     facts: &Facts<'_>,
     memory: &mut Memory,
 ) -> Result<(At, Verdict), Box<Next>> {
-    let Facts { spec, seen, workload, .. } = facts;
+    let Facts { spec, seen, .. } = facts;
     let (stable, candidate) = (&leg.stable, &leg.candidate);
     if let Verdict::Bad { message } = &verdict {
         return Err(Box::new(rollback::begin(
@@ -96,7 +96,6 @@ pub(crate) fn on_the_way(
     if let Some(next) = given_up {
         return Err(Box::new(next));
     }
-    let _ = workload;
     Ok((settled, verdict))
 }
 
@@ -165,21 +164,52 @@ pub(crate) fn give_up(
     Some(rollback::begin(stable.clone(), candidate.clone(), kind, message, facts, memory))
 }
 
-/// The step goes on.
-pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>) -> Next {
-    let now = facts.seen.now;
+/// The step goes on. What keeps it from going on is told once it has lasted.
+pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Facts { spec, seen, .. } = facts;
+    let now = seen.now;
     let mut message = summary(&verdict);
     if now < due && matches!(verdict, Verdict::Healthy { .. } | Verdict::Watching { .. }) {
         message = format!("{message}; {} to go", Span(Duration::from_secs(due.since(now).as_secs() + 1)));
+    }
+    let evidence = memory.evidence.clone().unwrap_or_default();
+    let (fallback, unsure) = match &verdict {
+        Verdict::NoData { .. } => (&spec.checks.on_no_data, evidence.no_data_since.map(|at| (Reason::NoData, at))),
+        Verdict::EnvironmentDegraded { .. } => {
+            (&spec.checks.on_degraded, evidence.degraded_since.map(|at| (Reason::Degraded, at)))
+        }
+        Verdict::PodOutlier { .. } => (&spec.checks.on_degraded, evidence.outlier_since.map(|at| (Reason::Stuck, at))),
+        _ => (&spec.checks.on_no_data, None),
+    };
+    let mut extra = Vec::new();
+    let mut gated = false;
+    if let Some((reason, since)) = unsure {
+        let lasted = now.since(since);
+        gated = lasted >= fallback.after.0;
+        if gated {
+            let (name, namespace) = (&seen.release.name, &seen.release.namespace);
+            message = format!(
+                "{message}, for {} now: held for a person; kubectl haldane promote {name} -n {namespace}, or rollback",
+                Span(Duration::from_secs(lasted.as_secs() / 60 * 60))
+            );
+        }
+        if lasted >= TOLD_AFTER && memory.stuck != Some(since) {
+            memory.stuck = Some(since);
+            extra.push((reason, message.clone()));
+        }
     }
     let mut next = Next::stay(state, message.clone());
     if let Verdict::ConfigError { .. } = verdict {
         next.stalled = Some((Reason::Invalid, message));
     }
+    (next.extra, next.gated) = (extra, gated);
     next.verdict = Some(verdict);
     next.due = (due > now).then_some(due);
     next
 }
+
+/// Not knowing for a moment is nobody's news.
+const TOLD_AFTER: Duration = Duration::from_secs(30);
 
 /// The verdict's own sentence.
 pub(crate) fn summary(verdict: &Verdict) -> String {
@@ -196,10 +226,6 @@ pub(crate) fn summary(verdict: &Verdict) -> String {
 pub(crate) fn trouble(facts: &Facts<'_>) -> Option<String> {
     let pod = facts.seen.pods.iter().find(|p| p.side == Side::Candidate && p.trouble.is_some())?;
     Some(recovery::in_words(pod))
-}
-
-pub(crate) fn failed_total(memory: &Memory) -> u64 {
-    memory.evidence.as_ref().map_or(0, |e| e.failed_total)
 }
 
 /// A new step is judged on its own samples; what counts for the whole release goes on.

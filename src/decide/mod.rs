@@ -296,7 +296,7 @@ fn refused(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen, reason:
     if !told || memory.stuck.is_none() {
         announce::add(&mut memory, spec, seen, reason, &message, None);
     }
-    memory.stuck = Some(seen.now);
+    memory.stuck = memory.stuck.or(Some(seen.now));
     // The loser of a conflict writes nothing: what he sees belongs to the other Release.
     let goal = if reason == Reason::Conflict { Goal::Abandoned } else { Goal::AtRest };
     let display = Display {
@@ -328,12 +328,14 @@ fn finish(spec: &ReleaseSpec, prev: Option<&State>, next: Next, mut memory: Memo
         _ => Ok(()),
     });
     let resting = !next.state.active() && seen.is_home();
+    let ends = memory.paused.as_ref().and_then(|p| p.until);
+    let due = next.due.into_iter().chain(ends).min();
     let wake = if changed {
         Some(Duration::ZERO)
     } else if resting {
-        next.due.map(|d| d.since(now))
+        due.map(|d| d.since(now))
     } else {
-        Some(next.due.map_or(POLL, |d| d.since(now).min(POLL)))
+        Some(due.map_or(POLL, |d| d.since(now).min(POLL)))
     };
     let display = Display {
         weight,

@@ -71,7 +71,7 @@ pub fn still(samples: &Samples, seen: &Seen, confirmed: At) -> bool {
 }
 
 /// Requests that the candidate's pods have answered with an error since they started.
-pub fn failed_in(samples: &Samples, seen: &Seen, _: &Checks) -> u64 {
+pub fn failed_in(samples: &Samples, seen: &Seen) -> u64 {
     let failed: f64 = samples
         .pods
         .iter()

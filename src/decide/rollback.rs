@@ -73,7 +73,7 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     if let Some(e) = &mut memory.evidence
         && let Feed::Data(samples) = &seen.metrics
     {
-        e.failed_total = e.failed_total.max(recovery::failed_in(samples, seen, &spec.checks));
+        e.failed_total = e.failed_total.max(recovery::failed_in(samples, seen));
     }
     report.requests_failed =
         memory.evidence.as_ref().filter(|_| spec.checks.provider.is_some()).map(|e| e.failed_total);

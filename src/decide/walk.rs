@@ -72,7 +72,8 @@ pub(crate) fn preparing(
         } else {
             State::Stepping { stable, candidate, step: resume.unwrap_or(0), since: seen.now, settled: None }
         };
-        memory.evidence = Some(Evidence { failed_total: super::leg::failed_total(memory), ..Evidence::default() });
+        let (watermark, failed_total) = memory.evidence.as_ref().map_or((None, 0), |e| (e.watermark, e.failed_total));
+        memory.evidence = Some(Evidence { watermark, failed_total, ..Evidence::default() });
         return Next::stay(next, format!("pods of {label} are ready; traffic comes to them"));
     }
     let due = since.plus(candidate.plan.deadline.0);
@@ -92,7 +93,7 @@ pub(crate) fn preparing(
             _ => "NotScraped: its pods are ready but Prometheus has no samples of them yet".into(),
         };
         let no_data_since = memory.evidence.as_ref().and_then(|e| e.no_data_since).unwrap_or(seen.now);
-        memory.evidence = Some(Evidence { no_data_since: Some(no_data_since), ..Evidence::default() });
+        memory.evidence.get_or_insert_default().no_data_since = Some(no_data_since);
         message = format!("{message}; {why}");
         if let Some(next) = give_up(
             &spec.checks.on_no_data,
@@ -163,7 +164,7 @@ pub(crate) fn stepping(leg: &Leg, index: u32, facts: &Facts<'_>, memory: &mut Me
         next.verdict = Some(verdict);
         return next;
     }
-    held(rebuild(Some(settled)), verdict, due, facts)
+    held(rebuild(Some(settled)), verdict, due, facts, memory)
 }
 
 /// Observing: everything on the candidate, the old pods still warm.
@@ -195,7 +196,7 @@ pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Ne
         next.verdict = Some(verdict);
         return next;
     }
-    held(rebuild(Some(settled)), verdict, due, facts)
+    held(rebuild(Some(settled)), verdict, due, facts, memory)
 }
 
 /// What ends a way up whatever the metrics say: deletion, another target, an order, a newer wish.
