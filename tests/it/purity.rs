@@ -8,11 +8,6 @@ use std::{
 /// More than a source file that tells one thing needs.
 const LINES: usize = 400;
 
-/// Files that may be longer, and how long: a new one needs a reason here.
-const LONGER: &[(&str, usize)] = &[
-    ("src/decide/walk.rs", 520), // the States of the way up share one set of helpers
-];
-
 /// Words of waiting, of the cluster, of the clock, and of anything else outside the program's own data.
 const IMPURE: &[&str] = &[
     "async ",
@@ -97,9 +92,8 @@ fn each_file_is_short_and_says_what_it_is_about() {
             wrong.push(format!("{}: its first line does not say what it is about (//! …)", path.display()));
         }
         let (lines, name) = (text.lines().count(), path.strip_prefix(root()).expect("below the root"));
-        let most = LONGER.iter().find(|(longer, _)| name == Path::new(longer)).map_or(LINES, |(_, most)| *most);
-        if name.starts_with("src") && lines > most {
-            wrong.push(format!("{}: {lines} lines of at most {most}; it tells more than one thing", name.display()));
+        if name.starts_with("src") && lines > LINES {
+            wrong.push(format!("{}: {lines} lines of at most {LINES}; it tells more than one thing", name.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
