@@ -102,8 +102,10 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         Box::pin(list_selected(&pods_api, selector.as_ref(), "listing pods")),
         Box::pin(circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active))),
     )?;
-    ours.extend(named.filter(|set| belongs(set, ask.release)));
     let uid = deployment.uid().unwrap_or_default();
+    // At the very end of a hand-over our marks are off it, and it is the candidate's all the same.
+    let handed_over = |set: &DynamicObject| raw::controller(set) == Some(uid.as_str());
+    ours.extend(named.filter(|set| belongs(set, ask.release) || handed_over(set)));
     // Adopted by the Deployment and not of a hand-over under way: an ordinary ReplicaSet of the user.
     ours.retain(|set| Some(set.name_any()) == wanted_name || raw::controller(set) != Some(uid.as_str()));
     // The attempt that is remembered; else one left over: our own before a former Release's, the largest first.
