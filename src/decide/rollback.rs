@@ -73,7 +73,9 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     if let Some(e) = &mut memory.evidence
         && let Feed::Data(samples) = &seen.metrics
     {
-        e.failed_total = e.failed_total.max(recovery::failed_in(samples, seen));
+        // The pods' own counters know it exactly; what was added up pass by pass was rounded each time.
+        let counted = recovery::failed_in(samples, seen);
+        e.failed_total = if counted > 0 { counted } else { e.failed_total };
     }
     report.requests_failed =
         memory.evidence.as_ref().filter(|_| spec.checks.provider.is_some()).map(|e| e.failed_total);
