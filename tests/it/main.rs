@@ -24,6 +24,8 @@ mod prometheus_faults;
 #[cfg(test)]
 mod purity;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod tell;

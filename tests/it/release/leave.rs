@@ -1,0 +1,71 @@
+//! A Release is deleted: it ends in bounded time and leaves nothing behind.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::DeleteParams};
+
+use super::{QUICK, STAYS, Shop, WATCHED, Wish};
+use crate::harness::{eventually, pods};
+
+/// A drain, a confirmation, pods that go; on a busy machine.
+const BOUND: Duration = Duration::from_secs(90);
+
+/// Deletes the Release in the State of this name and looks at what is left.
+async fn leave(phase: &str) {
+    let shop = Shop::open().await;
+    let mut image = "shop:1";
+    match phase {
+        "Waiting" => shop.wish(Wish { paused: true, ..QUICK }).await,
+        "Preparing" => {
+            shop.agent.hold(pods::of_image("shop:2"));
+            shop.wish(QUICK).await;
+        }
+        "Stepping" => shop.wish(STAYS).await,
+        "Observing" => shop.wish(WATCHED).await,
+        "Promoting" => {
+            // The old pods take their time: both versions run when the Release is deleted.
+            shop.agent.linger(pods::of_image("shop:1"));
+            shop.wish(QUICK).await;
+            image = "shop:2";
+        }
+        _ => {
+            shop.wish(STAYS).await;
+            shop.in_step().await;
+            shop.agent.crash(pods::of_image("shop:2"));
+        }
+    }
+    shop.phase("shop", phase).await;
+    if phase == "Promoting" {
+        eventually("the old pods go", BOUND, async || shop.pods_of("shop:1").await.is_empty().then_some(())).await;
+    }
+    shop.delete("shop").await;
+    shop.agent.finish();
+    shop.gone("shop", BOUND).await;
+    eventually(&format!("{}, left in {phase}: only pods of {image}", shop.ns), BOUND, async || {
+        let (of_image, all) = (shop.pods_of(image).await, shop.pods().await);
+        if of_image.len() == 2 && all.len() == 2 { Ok(()) } else { Err(all) }
+    })
+    .await;
+    shop.assert_home(image).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_may_be_deleted_in_every_state() {
+    join_all(["Waiting", "Preparing", "Stepping", "Observing", "Promoting", "Draining", "RolledBack"].map(leave)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_may_be_deleted_in_the_middle_of_a_step() {
+    let shop = Shop::open().await;
+    shop.wish(STAYS).await;
+    shop.in_step().await;
+    let namespaces: Api<Namespace> = Api::all(shop.plane.client());
+    namespaces.delete(&shop.ns, &DeleteParams::default()).await.expect("deleting is allowed");
+    eventually("the namespace is gone", BOUND, async || {
+        let left = namespaces.get_opt(&shop.ns).await.expect("an answer");
+        left.map_or(Ok(()), |n| Err(n.status))
+    })
+    .await;
+}

@@ -1,0 +1,257 @@
+//! Whole releases: the real operator with no more than the chart's rights, on a real API server with the real controllers.
+//! Pods and gateway are played. Nothing is measured here, so pod health alone decides.
+
+mod back;
+mod good;
+mod leave;
+mod look;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use clap::{Args, Command, FromArgMatches};
+use haldane::{
+    api::{Release, state::State, status::ReleaseStatus},
+    cli::run::{RunArgs, start},
+    controller::{context::Context, pass::Work, senses::Senses, work::Passes},
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, Resource, ResourceExt, api::DynamicObject, core::NamespaceResourceScope};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    harness::{self, Plane, SOON, Write, eventually, gateway, gateway::Gateway, pods},
+    kstatus::Recorder,
+};
+
+/// Longer than any way of a release with a plan of seconds: a way back that nothing measures stands 30 s on its pods.
+const LONG: Duration = Duration::from_mins(3);
+
+/// Fields of a route that the operator knows nothing of must come through unchanged too.
+const SHOP: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, labels: {team: web}, annotations: {note: kept}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: shop}}
+  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
+  template:
+    metadata: {labels: {app: shop}, annotations: {note: kept}}
+    spec:
+      containers:
+      - {name: app, image: 'shop:1', ports: [{name: http, containerPort: 8080}], env: [{name: A, value: b}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop, annotations: {prometheus.io/scrape: 'true'}}
+spec: {selector: {app: shop}, ports: [{name: http, port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other}
+spec: {selector: {app: other}, ports: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, labels: {team: web}}
+spec:
+  hostnames: [shop.example]
+  parentRefs: [{name: front, sectionName: http}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /shop}, headers: [{name: x-lang, value: en}]}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    timeouts: {request: 10s}
+    backendRefs:
+    - name: shop
+      port: 80
+      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-a, value: b}]}}]
+  - matches: [{path: {type: PathPrefix, value: /other}}]
+    backendRefs: [{name: other, port: 80, weight: 7}]
+";
+
+/// One Deployment with its Service and route, and an operator of its own that looks after its namespace.
+pub struct Shop {
+    pub plane: Plane,
+    pub ns: String,
+    pub agent: pods::Agent,
+    pub recorder: Recorder,
+    before: look::Written,
+    _gateway: Gateway,
+    _operator: DropGuard,
+}
+
+/// How a Release is written for `Shop`.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    pub name: &'a str,
+    pub image: &'a str,
+    pub steps: &'a str,
+    pub watch: &'a str,
+    pub paused: bool,
+}
+
+/// Everything in a few seconds.
+pub const QUICK: Wish<'static> = Wish {
+    name: "shop",
+    image: "shop:2",
+    steps: "{pods: 1, weight: 20, for: 1s}, {weight: 100, for: 0s}",
+    watch: "1s",
+    paused: false,
+};
+/// Stays in its first step.
+pub const STAYS: Wish<'static> = Wish { steps: "{pods: 1, weight: 20, for: 1h}, {weight: 100, for: 0s}", ..QUICK };
+/// Stays at 100 %.
+pub const WATCHED: Wish<'static> = Wish { watch: "1h", ..QUICK };
+
+impl Shop {
+    pub async fn open() -> Self {
+        let plane = harness::plane().await;
+        let ns = plane.namespace().await;
+        let (agent, gateway) = (pods::Agent::start(&plane, &ns), Gateway::start(&plane, &ns));
+        plane.apply_yaml(&ns, SHOP).await;
+        let recorder = Recorder::start(&plane, &ns).await;
+        let before = look::written(&plane, &ns).await;
+        let operator = operator(&plane, &ns);
+        let shop = Self { plane, ns, agent, recorder, before, _gateway: gateway, _operator: operator };
+        let rolled_out: Api<Deployment> = shop.api();
+        eventually("the Deployment runs", SOON, async || {
+            let status = rolled_out.get("shop").await.ok()?.status?;
+            (status.available_replicas == Some(2)).then_some(())
+        })
+        .await;
+        shop
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.plane.client(), &self.ns)
+    }
+
+    pub fn routes(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.plane.client(), &self.ns, &gateway::http_route())
+    }
+
+    pub async fn wish(&self, wish: Wish<'_>) {
+        let Wish { name, image, steps, watch, paused } = wish;
+        let version = image.rsplit(':').next().expect("a tag");
+        let text = format!(
+            "
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {{name: {name}}}
+spec:
+  targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
+  version: '{version}'
+  images: {{app: '{image}'}}
+  paused: {paused}
+  traffic: {{routes: [{{name: shop}}]}}
+  plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
+  checks: {{warmUp: 0s}}
+"
+        );
+        self.plane.apply_yaml(&self.ns, &text).await;
+    }
+
+    pub async fn status(&self, name: &str) -> Option<ReleaseStatus> {
+        self.api::<Release>().get_opt(name).await.expect("an answer")?.status
+    }
+
+    /// Returns when the Release is in the State of this name (`Idle` and `Succeeded` differ, as people see it).
+    pub async fn phase(&self, name: &str, phase: &str) -> ReleaseStatus {
+        self.until(name, phase, |status| status.phase == phase).await
+    }
+
+    /// Returns when its status is so.
+    pub async fn until(&self, name: &str, what: &str, so: impl Fn(&ReleaseStatus) -> bool) -> ReleaseStatus {
+        eventually(&format!("{}/{name}: {what}", self.ns), LONG, async || match self.status(name).await {
+            Some(status) if so(&status) => Ok(status),
+            other => Err(other.map(|s| format!("{}: {}", s.phase, s.message))),
+        })
+        .await
+    }
+
+    /// Returns when the first step has its traffic.
+    pub async fn in_step(&self) -> ReleaseStatus {
+        self.until("shop", "settled in its step", |status| {
+            matches!(status.state, Some(State::Stepping { settled: Some(_), .. }))
+        })
+        .await
+    }
+
+    /// An order of a person who may order.
+    pub async fn order(&self, kind: &str, more: &str) {
+        let release: Release = self.api().get("shop").await.expect("the Release");
+        let status = release.status.as_ref().expect("a status");
+        let given_up = match &status.state {
+            Some(State::RolledBack { candidate, .. }) if kind == "Retry" => Some(candidate.revision.0.clone()),
+            _ => None,
+        };
+        let revision =
+            given_up.or_else(|| status.candidate_revision.clone()).or_else(|| status.stable_revision.clone());
+        let text = format!(
+            "{{apiVersion: haldane.dev/v1alpha1, kind: ReleaseAction, metadata: {{generateName: shop-}}, spec: {{release: shop, \
+             releaseUid: {}, revision: '{}', type: {kind}, by: sam{more}}}}}",
+            release.uid().expect("a UID"),
+            revision.expect("a revision")
+        );
+        let sam = self.plane.client_as("sam", &["system:masters"]);
+        self.plane.create_yaml(&sam, &self.ns, &text).await.expect("the order is taken");
+    }
+
+    /// What the operator wrote, without Events.
+    pub fn writes(&self) -> Vec<Write> {
+        self.plane.operator_writes(&self.ns).into_iter().filter(|w| w.resource != "events").collect()
+    }
+
+    /// `kubectl` as the administrator.
+    pub async fn kubectl(&self, args: &[&str]) -> String {
+        let tools = tokio::task::spawn_blocking(harness::tools).await.expect("the binaries");
+        let done = tokio::process::Command::new(tools.join("kubectl"))
+            .args(["--kubeconfig", self.plane.kubeconfig().to_str().expect("a path"), "-n", &self.ns])
+            .args(args)
+            .output()
+            .await
+            .expect("kubectl runs");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{args:?}: {text}");
+        text
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.api::<Release>().delete(name, &kube::api::DeleteParams::default()).await.expect("deleting is allowed");
+    }
+
+    /// Returns when the Release is gone.
+    pub async fn gone(&self, name: &str, within: Duration) {
+        eventually(&format!("{}/{name} is gone", self.ns), within, async || {
+            match self.api::<Release>().get_opt(name).await.expect("an answer") {
+                None => Ok(()),
+                Some(r) => Err(r.status.map(|s| format!("{}: {}", s.phase, s.message))),
+            }
+        })
+        .await;
+    }
+}
+
+/// Ends when the guard is dropped.
+fn operator(plane: &Plane, ns: &str) -> DropGuard {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let line = [
+        "run".to_owned(),
+        format!("--watch-namespaces={ns}"),
+        format!("--address={free}"),
+        format!("--lease={ns}"),
+        format!("--identity={ns}-0"),
+    ];
+    let args = RunArgs::from_arg_matches(&RunArgs::augment_args(Command::new("run")).get_matches_from(line));
+    let work = |ctx: &Context| -> anyhow::Result<Arc<dyn Work>> {
+        let senses =
+            Senses::new(ctx.client.clone(), &ctx.operator_namespace, &ctx.kicks).map_err(anyhow::Error::msg)?;
+        Ok(Arc::new(Arc::new(Passes::new(senses))))
+    };
+    let stop = CancellationToken::new();
+    tokio::spawn(start(args.expect("arguments"), plane.operator_config(), work, stop.clone()));
+    stop.drop_guard()
+}
