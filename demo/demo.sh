@@ -62,12 +62,12 @@ install
 chapter "Release v2, which is good"
 photograph before
 load_start "$work/good.json"
-sleep 2
+more_load 150
 release v2
 applied=$SECONDS
 follow v2 150 && ended=yes || ended=no
 took=$((SECONDS - applied))
-sleep 3 # what is left over would show now
+more_load 240 # what is left over would show now
 load_stop
 photograph after
 pods v2 >"$work/pods-after"
@@ -91,10 +91,10 @@ chapter "Release v3, which fails 40 % of its requests"
 photograph before
 pods v2 >"$work/before/pods"
 load_start "$work/bad.json"
-sleep 2
+more_load 150
 release v3
 follow v3 120 && ended=yes || ended=no
-sleep 3
+more_load 240
 load_stop
 photograph after
 pods v2 >"$work/after/pods"

@@ -86,6 +86,14 @@ load_start() { # load_start FILE: a constant rate of requests through the gatewa
   load_pid=$!
 }
 
+sent_at_least() { [ "$(loaded '.sent // 0' 2>/dev/null || echo 0)" -ge "$1" ]; }
+
+more_load() { # more_load N: until so many more requests have been sent
+  local so_far
+  so_far=$(loaded '.sent // 0' 2>/dev/null || echo 0)
+  until_ 30 sent_at_least $((so_far + $1))
+}
+
 load_stop() {
   [ -n "${load_pid:-}" ] || return 0
   kill "$load_pid" 2>/dev/null || true # it may have ended by itself

@@ -65,5 +65,5 @@ print_report() { # the times of the rollback, counted from the decision
   say "last answer  + $(between "$decided" "$(loaded -r ".versions.$1.last // \"\"")")   (of $1, as the load generator saw it)"
   say "proven       + $(between "$decided" "$(report .provenAt)")   by $(report .proof)"
   say "recovered    + $(between "$decided" "$(report .recoveredAt)")"
-  say "failed       $(report .requestsFailed) requests by the operator's count"
+  say "failed       $(report .requestsFailed) requests by the counters of $1's pods, those with the header included"
 }
