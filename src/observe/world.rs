@@ -8,6 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use tracing::warn;
 
 use super::{
     clock, orders,
@@ -71,11 +72,11 @@ pub async fn observe(
     let id = state.and_then(State::candidate).map(|c| c.id.clone());
     let (view, orders, conflict, smoke, terminating) = tokio::try_join!(
         workload::look(client, &namespace, target, &ask),
-        orders::look(client, &namespace, &name, known.orders_proven),
+        async { Ok(unless_unreadable(orders::look(client, &namespace, &name, known.orders_proven).await)) },
         conflict(client, &namespace, release, state),
         async {
             match (&id, &release.spec.checks.smoke) {
-                (Some(id), Some(_)) => smoke::look(client, &namespace, &name, &uid, id).await,
+                (Some(id), Some(_)) => Ok(unless_unreadable(smoke::look(client, &namespace, &name, &uid, id).await)),
                 _ => Ok(BTreeMap::new()),
             }
         },
@@ -126,6 +127,14 @@ pub async fn observe(
         },
         addresses: view.addresses,
         ports: view.ports,
+    })
+}
+
+/// What a rollback can do without must not hold one up: unreadable is as good as absent until the next look.
+fn unless_unreadable<T: Default>(found: Result<T>) -> T {
+    found.unwrap_or_else(|error| {
+        warn!(%error, "a look is incomplete");
+        T::default()
     })
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, Plane, SOON};
+use crate::harness::{self, Plane, SOON, eventually};
 
 /// One process that competes.
 struct Candidate {
@@ -49,6 +49,18 @@ async fn stored(plane: &Plane, ns: &str) -> (String, i32) {
     (spec.holder_identity.unwrap_or_default(), spec.lease_transitions.unwrap_or(0))
 }
 
+/// Waits until the lease has been renewed so many times.
+async fn renewed(plane: &Plane, ns: &str, times: usize) {
+    let api: Api<Object> = Api::namespaced(plane.client(), ns);
+    let mut seen = std::collections::BTreeSet::new();
+    eventually("the lease is renewed", SOON, async || {
+        let at = api.get("haldane").await.expect("the lease").spec.and_then(|s| s.renew_time).map(|t| t.0);
+        seen.insert(at);
+        if seen.len() > times { Ok(()) } else { Err(seen.len()) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_dead_leader_is_followed_and_a_stopped_one_gives_the_lease_back() {
     let plane = harness::plane().await;
@@ -57,7 +69,7 @@ async fn a_dead_leader_is_followed_and_a_stopped_one_gives_the_lease_back() {
     a.leads().await;
     let b = Candidate::start(&plane, &ns, "b");
     // Several renewals later it still is the only one.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    renewed(&plane, &ns, 3).await;
     assert!(*a.leading.borrow() && a.fence.held() && !*b.leading.borrow() && !b.fence.held());
     assert_eq!(stored(&plane, &ns).await, ("a".into(), 0));
 
