@@ -256,7 +256,7 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     if !grown || others {
         return Err(Wait); // un-paused with sizes that differ, the Deployment would move pods by itself
     }
-    if workload.handover.is_some() {
+    if workload.handover.is_some() || set.marked {
         plan.push(Effect::FinishHandOver);
     } else if workload.paused && workload.paused_by_us {
         plan.push(Effect::Unpause { any_template: false });

@@ -23,6 +23,14 @@ pub fn settle(memory: &mut Memory, delivered: &[(u64, String)]) {
     memory.outbox.retain(|notice| !notice.pending.is_empty());
 }
 
+/// Where the numbers of notices begin. After a lost status the first ones are taken: a notice with one of those would
+/// be held for one that was delivered long ago.
+pub fn start(memory: &mut Memory, seen: &Seen) {
+    if memory.notices == 0 && (seen.release.finalizer || !seen.is_home()) {
+        memory.notices = u64::try_from(seen.now.timestamp().as_second()).unwrap_or_default();
+    }
+}
+
 /// Puts one notice into the outbox.
 pub fn add(
     memory: &mut Memory,

@@ -120,6 +120,9 @@ pub(crate) struct Facts<'a> {
 pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
     let mut memory = past.memory.clone();
     announce::settle(&mut memory, &seen.delivered);
+    if past.state.is_none() {
+        announce::start(&mut memory, seen);
+    }
     if seen.release.namespace_terminating {
         return ending(past, memory, Goal::Abandoned, "the namespace is being deleted");
     }

@@ -116,6 +116,7 @@ pub fn candidate_set(
             Some(owner) if Some(owner) == uid => Owner::Deployment,
             Some(_) => Owner::Stranger,
         },
+        marked: set.labels().keys().chain(set.annotations().keys()).any(|key| key.starts_with(names::PREFIX)),
         carries_traffic: set.annotations().get(names::CARRIES_TRAFFIC).is_some_and(|value| value == "true"),
         name,
     }

@@ -155,6 +155,8 @@ pub struct CandidateSet {
     pub owner: Owner,
     /// It is marked as carrying traffic, which protects it from deletion by others.
     pub carries_traffic: bool,
+    /// Labels or annotations of ours are on it.
+    pub marked: bool,
 }
 
 /// Who controls the candidate's ReplicaSet.
@@ -325,7 +327,7 @@ impl Seen {
 
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.
     pub fn is_clear(&self) -> bool {
-        let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment);
+        let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment && !c.marked);
         let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
         let routes = self.routes.iter().all(|r| r.split.is_none());
         let workload = self.target.found().is_none_or(|w| w.handover.is_none());

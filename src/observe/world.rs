@@ -7,7 +7,10 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams, ObjectMeta},
+};
 use tracing::warn;
 
 use super::{
@@ -155,11 +158,17 @@ async fn conflict(
     if state.is_some_and(State::active) {
         return Ok(None);
     }
-    let api: Api<Release> = Api::namespaced(client.clone(), namespace);
+    // Untyped: one Release that cannot be read, or whose status cannot, stops no other.
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Release>(&()));
     let all = api.list(&ListParams::default()).await.map_err(|e| Error::from_kube("listing Releases", e))?;
-    let age = |r: &Release| (r.metadata.creation_timestamp.as_ref().map(|t| t.0), r.name_any());
-    let others = all.items.iter().filter(|other| other.metadata.uid != release.metadata.uid);
-    let first = others.filter(|other| age(other) < age(release)).find_map(|other| {
+    let age = |meta: &ObjectMeta| (meta.creation_timestamp.as_ref().map(|t| t.0), meta.name.clone());
+    let others = all.items.into_iter().filter(|other| other.metadata.uid != release.metadata.uid);
+    let older = others.filter(|other| age(&other.metadata) < age(&release.metadata));
+    let mut readable = older.filter_map(|mut other| {
+        let spec = serde_json::from_value(other.data["spec"].take()).ok()?;
+        Some(Release { metadata: other.metadata, spec, status: None })
+    });
+    let first = readable.find_map(|other| {
         if other.spec.target_ref.name == release.spec.target_ref.name {
             return Some(format!(
                 "Release {} already releases Deployment {}",

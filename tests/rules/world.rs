@@ -32,6 +32,8 @@ pub struct WSet {
     pub id: Option<String>,
     pub offered: bool,
     pub mark: bool,
+    /// Our marks are off it: since when it is an ordinary set of the Deployment.
+    pub handed: Option<At>,
     pub deleting: bool,
 }
 
@@ -219,6 +221,7 @@ impl World {
                     id: None,
                     offered: false,
                     mark: false,
+                    handed: None,
                     deleting: false,
                 });
             }
@@ -416,6 +419,7 @@ impl World {
                 offered: c.offered,
                 owner: if c.owned { Owner::Deployment } else { Owner::Nobody },
                 carries_traffic: c.mark,
+                marked: c.handed.is_none(),
             }),
             pods,
             services: vec![ServiceSeen {
@@ -485,6 +489,7 @@ impl World {
                         id: Some(c.id),
                         offered: false,
                         mark: false,
+                        handed: None,
                         deleting: false,
                     });
                 }
@@ -522,7 +527,11 @@ impl World {
             (Effect::DeleteSmoke { point }, _) => {
                 self.smoke.remove(point);
             }
-            (Effect::FinishHandOver, _) => {
+            (Effect::FinishHandOver, set) => {
+                // Two writes: the second may be lost with the operator, and is then done by the next pass.
+                if let Some(set) = set.filter(|_| self.handover.is_none() || self.next.is_multiple_of(2)) {
+                    set.handed = Some(self.now);
+                }
                 self.handover = None;
                 (self.recreate, self.paused, self.by_us, self.observed) = (false, false, false, false);
             }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The candidate's weight that a write on the route gives; `None`: it is no such write.
-fn weight(write: &Write) -> Option<u64> {
+pub fn weight(write: &Write) -> Option<u64> {
     if write.resource != "httproutes" {
         return None;
     }

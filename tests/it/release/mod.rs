@@ -2,11 +2,18 @@
 //! Pods and gateway are played. Nothing is measured here, so pod health alone decides.
 
 mod back;
+mod change;
 mod good;
 mod leave;
 mod look;
+mod orders;
+mod rest;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Command, FromArgMatches};
 use haldane::{
@@ -15,7 +22,12 @@ use haldane::{
     controller::{context::Context, pass::Work, senses::Senses, work::Passes},
 };
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Resource, ResourceExt, api::DynamicObject, core::NamespaceResourceScope};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -75,6 +87,7 @@ pub struct Shop {
     pub ns: String,
     pub agent: pods::Agent,
     pub recorder: Recorder,
+    address: SocketAddr,
     before: look::Written,
     _gateway: Gateway,
     _operator: DropGuard,
@@ -111,8 +124,8 @@ impl Shop {
         plane.apply_yaml(&ns, SHOP).await;
         let recorder = Recorder::start(&plane, &ns).await;
         let before = look::written(&plane, &ns).await;
-        let operator = operator(&plane, &ns);
-        let shop = Self { plane, ns, agent, recorder, before, _gateway: gateway, _operator: operator };
+        let (address, operator) = operator(&plane, &ns);
+        let shop = Self { plane, ns, agent, recorder, address, before, _gateway: gateway, _operator: operator };
         let rolled_out: Api<Deployment> = shop.api();
         eventually("the Deployment runs", SOON, async || {
             let status = rolled_out.get("shop").await.ok()?.status?;
@@ -233,10 +246,16 @@ spec:
         })
         .await;
     }
+
+    /// A change of the user.
+    pub async fn patch_deployment(&self, patch: Value) {
+        let patch = Patch::Strategic(patch);
+        self.api::<Deployment>().patch("shop", &PatchParams::default(), &patch).await.expect("a patch");
+    }
 }
 
-/// Ends when the guard is dropped.
-fn operator(plane: &Plane, ns: &str) -> DropGuard {
+/// Ends when the guard is dropped. With the address of its `/metrics`.
+fn operator(plane: &Plane, ns: &str) -> (SocketAddr, DropGuard) {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let line = [
         "run".to_owned(),
@@ -253,5 +272,5 @@ fn operator(plane: &Plane, ns: &str) -> DropGuard {
     };
     let stop = CancellationToken::new();
     tokio::spawn(start(args.expect("arguments"), plane.operator_config(), work, stop.clone()));
-    stop.drop_guard()
+    (free, stop.drop_guard())
 }
