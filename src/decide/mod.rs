@@ -24,7 +24,7 @@ pub mod sizes;
 pub mod verdict;
 pub mod walk;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     api::{
@@ -253,9 +253,20 @@ pub(crate) fn present(spec: &ReleaseSpec, workload: &Workload) -> Version {
     let asked = workload.asked.revision == workload.revision;
     Version {
         revision: workload.revision.clone(),
-        name: spec.version.clone().filter(|_| asked),
+        name: spec.version.clone().filter(|_| asked).or_else(|| by_image(&workload.images)),
         images: workload.images.clone(),
     }
+}
+
+/// What a version nobody has named is called: its image's last part, if it has one image. `shop/checkout:1.4` is
+/// `checkout:1.4`; of a digest the first twelve digits are enough.
+fn by_image(images: &BTreeMap<String, String>) -> Option<String> {
+    let image = images.values().next().filter(|_| images.len() == 1)?;
+    let last = image.rsplit('/').next().unwrap_or(image);
+    Some(match last.split_once("@sha256:") {
+        Some((name, digest)) => format!("{name}@{}", digest.get(..12).unwrap_or(digest)),
+        None => last.to_owned(),
+    })
 }
 
 /// The revision is never tried again by itself. At most ten are remembered.

@@ -16,7 +16,7 @@ async fn the_pods_that_were_proven_are_the_pods_that_stay() {
     assert_eq!(waited, "release.haldane.dev/shop condition met\n");
 
     let status = shop.phase("shop", "Succeeded").await;
-    let stable = &status.memory.history[0].replaced.revision;
+    let stable = status.memory.history[0].replaced.label();
     assert_eq!(status.message, format!("2 replaced {stable}"));
     assert_eq!(shop.pods().await, proven, "the same pods, and no others");
     shop.assert_home("shop:2").await;
