@@ -14,7 +14,7 @@ for pair in "${wanted[@]}"; do
   [ -e "${pair%%:*}" ] || command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 for tool in cargo go; do
-  command -v "$tool" >/dev/null || { echo "$tool is missing: install $([ "$tool" = go ] && echo "Go 1.25" || echo "Rust 1.95 with rustup") or newer and put it on the PATH" >&2; exit 1; }
+  command -v "$tool" >/dev/null || { echo "$tool is missing: install $([ "$tool" = go ] && echo "Go 1.26" || echo "Rust 1.95 with rustup") or newer and put it on the PATH" >&2; exit 1; }
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 command -v apt-get >/dev/null || { echo "missing, and there is no apt-get to install them: ${missing[*]}" >&2; exit 1; }
