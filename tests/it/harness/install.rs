@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use haldane::api::{MetricProvider, Notifier, Release, ReleaseAction};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
@@ -36,6 +37,17 @@ pub async fn everything(plane: &Plane) {
         let all = api.list(&ListParams::default()).await.ok()?;
         let established = conditions::is_crd_established();
         all.items.iter().all(|crd| established.matches_object(Some(crd))).then_some(())
+    })
+    .await;
+    // Established is a promise; a busy API server answers 404 for a moment longer.
+    eventually("every kind is served", SOON, async || {
+        let client = plane.client();
+        let (releases, actions) = (Api::<Release>::all(client.clone()), Api::<ReleaseAction>::all(client.clone()));
+        let (providers, notifiers) = (Api::<MetricProvider>::all(client.clone()), Api::<Notifier>::all(client));
+        let all = ListParams::default();
+        let asked =
+            tokio::try_join!(releases.list(&all), actions.list(&all), providers.list(&all), notifiers.list(&all));
+        asked.map(drop)
     })
     .await;
     eventually("the admission policies are in force", SOON, async || {
