@@ -82,6 +82,7 @@ photograph() { # photograph FOLDER: what must be as it was when a release has en
 
 load_start() { # load_start FILE: a constant rate of requests through the gateway until load_stop
   load_file=$1
+  rm -f "$load_file" # an earlier run's
   "$work/demo" load --url "$url" --host shop.example --rate "$rate" --connections 8 --out "$load_file" >/dev/null &
   load_pid=$!
 }
@@ -91,7 +92,7 @@ sent_at_least() { [ "$(loaded '.sent // 0' 2>/dev/null || echo 0)" -ge "$1" ]; }
 more_load() { # more_load N: until so many more requests have been sent
   local so_far
   so_far=$(loaded '.sent // 0' 2>/dev/null || echo 0)
-  until_ 30 sent_at_least $((so_far + $1))
+  until_ 30 sent_at_least $((so_far + $1)) || die "fewer than $1 requests were sent in 30 s"
 }
 
 load_stop() {
