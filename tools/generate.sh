@@ -17,4 +17,5 @@ version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$version\"/" charts/haldane/Chart.yaml
 # The oldest server the chart allows; the manifests are the same for all.
 "$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true >deploy/install.yaml
+sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/install.yaml
 "$haldane" crd --docs >docs/reference.md
