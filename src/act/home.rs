@@ -20,6 +20,9 @@ pub fn steps(stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effec
         }
         return;
     }
+    if !seen.unread.traffic.is_empty() {
+        return; // pods may still be sent to
+    }
     match &seen.target {
         Target::Found(workload) => with_workload(workload, stable, seen, leaving, plan),
         Target::Missing => without_workload(seen, plan),

@@ -17,6 +17,14 @@ use crate::{
 /// The writes that bring the world nearer to the goal, in order.
 pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     let mut plan = Vec::new();
+    if seen.unread.first().is_some() && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone | Goal::Withdraw { .. }) {
+        // What is not seen carries nothing: the way down goes on, everything else waits for the next look.
+        if let (Goal::Canary { candidate, step, share, .. }, Some(workload)) = (goal, seen.target.found()) {
+            let header = *share != Share::None && candidate.traffic.header.is_some();
+            lower(seen, share.percent(step, workload.wanted), header, &mut plan);
+        }
+        return plan;
+    }
     if !seen.release.finalizer && !seen.release.deleting && matches!(goal, Goal::Canary { .. }) {
         plan.push(Effect::AddFinalizer);
     }
@@ -287,7 +295,8 @@ fn withdraw(candidate: &Candidate, stable: &Revision, seen: &Seen, plan: &mut Ve
     }
     let Some(set) = &seen.candidate else { return };
     let routed = candidate.traffic.routed();
-    let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header) && r.confirmed);
+    let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header) && r.confirmed)
+        && seen.unread.traffic.is_empty();
     if stands && routed && off && set.carries_traffic {
         plan.push(Effect::MarkCandidate { carries_traffic: false });
     }

@@ -2,7 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +17,7 @@ use tokio::sync::watch;
 use super::{active::Active, backoff::Backoff};
 use crate::{
     api::units::At,
-    observe::clock,
+    observe::{clock, seen::Order},
     tell::{metrics::Metrics, outbox::Outbox},
 };
 
@@ -58,24 +62,84 @@ impl Context {
 
 /// Asks for a pass, from anywhere, without waiting.
 #[derive(Clone, Default)]
-pub struct Kicks(Arc<Mutex<Vec<UnboundedSender<Key>>>>);
+pub struct Kicks(Arc<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    passes: Mutex<Vec<UnboundedSender<Key>>>,
+    news: Mutex<Vec<UnboundedSender<News>>>,
+    counts: Counts,
+}
+
+/// Something that may convict or free a version at once, without another look at the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    pub key: Key,
+    /// An order as it was stored; `None`: samples or health checks.
+    pub order: Option<Order>,
+}
+
+/// How often each Release was kicked. Those that share a slot are only looked at once too often, and the size is fixed
+/// whatever names people write.
+struct Counts(Box<[AtomicU64]>);
+
+const SLOTS: usize = 1024;
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Counts {
+    fn of(&self, key: &Key) -> &AtomicU64 {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let slot = usize::try_from(hasher.finish() % SLOTS as u64).unwrap_or(0);
+        &self.0[slot]
+    }
+}
 
 impl Kicks {
     /// All kicks from now on. A pass that is already waiting absorbs further ones.
     pub fn listen(&self) -> UnboundedReceiver<Key> {
-        let (sender, receiver) = unbounded();
-        self.lock().push(sender);
-        receiver
+        listen(&self.0.passes)
     }
 
+    /// All news from now on.
+    pub fn listen_to_news(&self) -> UnboundedReceiver<News> {
+        listen(&self.0.news)
+    }
+
+    /// Something around the Release has changed: what was seen of it before is not to be relied on.
     pub fn kick(&self, namespace: &str, name: &str) {
         let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
-        self.lock().retain(|listener| listener.unbounded_send(key.clone()).is_ok());
+        self.0.counts.of(&key).fetch_add(1, Ordering::AcqRel);
+        tell(&self.0.passes, &key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<UnboundedSender<Key>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Something is known that stands in no object of the cluster, or an order. Whoever listens asks for a pass if it
+    /// takes one.
+    pub fn news(&self, namespace: &str, name: &str, order: Option<Order>) {
+        let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
+        tell(&self.0.news, &News { key, order });
     }
+
+    /// Changes with each kick.
+    pub fn count(&self, key: &Key) -> u64 {
+        self.0.counts.of(key).load(Ordering::Acquire)
+    }
+}
+
+fn listen<T>(line: &Mutex<Vec<UnboundedSender<T>>>) -> UnboundedReceiver<T> {
+    let (sender, receiver) = unbounded();
+    line.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+    receiver
+}
+
+fn tell<T: Clone>(line: &Mutex<Vec<UnboundedSender<T>>>, what: &T) {
+    let mut listeners = line.lock().unwrap_or_else(PoisonError::into_inner);
+    listeners.retain(|listener| listener.unbounded_send(what.clone()).is_ok());
 }
 
 /// What this process knows of a Release and no other needs: it may be lost with the process.

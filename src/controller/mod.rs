@@ -4,6 +4,8 @@ pub mod active;
 pub mod backoff;
 pub mod client;
 pub mod context;
+pub mod first;
+pub mod kept;
 pub mod lease;
 pub mod pass;
 pub mod providers;

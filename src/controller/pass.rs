@@ -16,7 +16,7 @@ use tracing::{Instrument, info_span, warn};
 
 use super::{
     active::Interest,
-    context::{Context, Key},
+    context::{Context, Key, News},
     watch::Guarded,
 };
 use crate::{
@@ -46,6 +46,12 @@ pub struct After {
 pub trait Work: Send + Sync + 'static {
     /// `release` is as the watch has it; the pass reads the present one itself.
     fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>>;
+
+    /// Something is new that may take no pass: what is to be done at once, if anything. Must not block.
+    fn news(&self, news: &News, ctx: &Context) -> Option<BoxFuture<'static, ()>> {
+        ctx.kicks.kick(&news.key.namespace, &news.key.name);
+        None
+    }
 
     /// Leadership is lost: nothing goes on in the background.
     fn term_ended(&self) {}
@@ -115,6 +121,32 @@ pub async fn run(work: &dyn Work, object: Arc<Guarded>, ctx: &Context) -> Action
             let pause = ctx.backoff.failed(&uid);
             warn!(error = %failure, again_after_ms = pause.as_millis(), "pass failed");
             Action::requeue(pause)
+        }
+    }
+}
+
+/// Attends to news, whatever that does. What is done at once goes on beside the passes.
+pub fn first(work: &dyn Work, news: &News, ctx: &Context) {
+    let Key { namespace, name } = &news.key;
+    let span = info_span!("news", namespace, release = name);
+    let entered = span.enter();
+    let at_once = std::panic::catch_unwind(AssertUnwindSafe(|| work.news(news, ctx)));
+    drop(entered);
+    match at_once {
+        Ok(None) => {}
+        Ok(Some(at_once)) => {
+            let mut leading = ctx.leading.clone();
+            let bounded = async move {
+                tokio::select! {
+                    _ = timeout(PASS_LIMIT, at_once) => {}
+                    _ = leading.wait_for(|leads| !leads) => {}
+                }
+            };
+            tokio::spawn(bounded.instrument(span));
+        }
+        Err(panic) => {
+            warn!(namespace, release = name, panic = words(panic.as_ref()), "news could not be judged; a pass looks");
+            ctx.kicks.kick(namespace, name);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
-use futures::{StreamExt, future::join_all};
+use futures::{StreamExt, channel::mpsc::UnboundedReceiver, future::join_all};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
@@ -14,11 +14,11 @@ use kube::{
     },
 };
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::debug;
 
 use super::{
-    context::{Context, Key},
+    context::{Context, Key, News},
     pass::{self, Work},
     watch as watches,
     watch::Guarded,
@@ -58,12 +58,22 @@ pub async fn run(
         synced.send_replace(true);
         std::future::pending::<()>().await;
     };
+    let _news = AbortOnDropHandle::new(tokio::spawn(news(ctx.kicks.listen_to_news(), ctx.clone(), work.clone())));
     let near = watches::near(watch_client.clone(), ctx.active.clone(), ctx.kicks.clone());
     tokio::select! {
         _ = join_all(loops) => {}
         () = filled => {}
         () = near => {}
         () = terms(&ctx, work.as_ref()) => {}
+    }
+}
+
+/// Attends to news one after the other, in memory, so that none waits for a pass or for a free slot.
+async fn news(mut heard: UnboundedReceiver<News>, ctx: Context, work: Arc<dyn Work>) {
+    while let Some(news) = heard.next().await {
+        if *ctx.leading.borrow() {
+            pass::first(work.as_ref(), &news, &ctx);
+        }
     }
 }
 

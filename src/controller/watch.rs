@@ -31,7 +31,10 @@ use super::{
     active::{Active, Near},
     context::{Key, Kicks},
 };
-use crate::api::{Release, ReleaseAction};
+use crate::{
+    api::{Release, ReleaseAction, action::ActionType},
+    observe::orders,
+};
 
 /// A watch that says nothing is asked again after this long: a dead connection is noticed within it.
 const WATCH_SECONDS: u32 = 60;
@@ -54,8 +57,13 @@ pub async fn always(client: Client, namespace: Option<String>, releases: Store<G
     let orders = {
         let kicks = kicks.clone();
         follow("ReleaseAction", actions, move |action| {
-            if let Ok(action) = &action.0 {
-                kicks.kick(&action.namespace().unwrap_or_default(), &action.spec.release);
+            let Ok(action) = &action.0 else { return };
+            let (namespace, release) = (action.namespace().unwrap_or_default(), action.spec.release.clone());
+            if action.spec.r#type == ActionType::Rollback {
+                // The one order that waits for nothing, whoever gave it.
+                kicks.news(&namespace, &release, Some(orders::order(action.clone(), false)));
+            } else {
+                kicks.kick(&namespace, &release);
             }
         })
     };

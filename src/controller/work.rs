@@ -1,13 +1,8 @@
 //! The pass: observe → decide → remember → act → tell.
 //!
-//! The way of a breach is this file from top to bottom: samples are in memory, the world is read, the verdict falls,
-//! one status write, one route write.
+//! A breach need not wait for one: see `first`.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
 use kube::ResourceExt;
@@ -15,17 +10,19 @@ use tracing::{info, warn};
 
 use super::{
     active,
-    context::{Context, Key},
+    context::{Context, Key, News},
+    first::{self, Glance},
+    kept::Keep,
     pass::{After, Work},
     senses::Senses,
     show, steps as stored,
 };
 use crate::{
-    act::{self, effect::Effect, scope::Scope, steps::steps},
+    act::{self, effect::Effect, scope::Scope, steps::steps, traffic::routes},
     api::{
         Release, State,
+        release::RouteRef,
         state::{PinnedTraffic, Version},
-        status::Evidence,
         units::Span,
     },
     decide::{Decision, Past, decide, goal::Goal},
@@ -37,106 +34,118 @@ use crate::{
     },
 };
 
-/// The same heal again within this time means that somebody undoes it: they get their way until it is over.
-const HEAL_PAUSE: Duration = Duration::from_secs(10);
-
 /// What a pass does, and what this process keeps between passes.
 pub struct Passes {
-    senses: Senses,
-    kept: Mutex<HashMap<String, Kept>>,
-}
-
-/// Kept of one Release. Lost with the process without harm.
-#[derive(Default)]
-struct Kept {
-    /// Evidence newer than what is stored, and the State it belongs to.
-    evidence: Option<(State, Option<Evidence>)>,
-    heals: Vec<(Effect, Instant)>,
+    pub(super) senses: Senses,
+    pub(super) keep: Keep,
 }
 
 impl Passes {
     pub fn new(senses: Senses) -> Self {
-        Self { senses, kept: Mutex::default() }
-    }
-
-    fn forget(&self, key: &Key, uid: &str) {
-        self.senses.forget(key);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-
-    fn with<T>(&self, uid: &str, f: impl FnOnce(&mut Kept) -> T) -> T {
-        f(self.kept.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default())
+        Self { senses, keep: Keep::default() }
     }
 
     async fn once(&self, watched: &Release, ctx: &Context) -> Result<After> {
         let key = Key { namespace: watched.namespace().unwrap_or_default(), name: watched.name_any() };
-        let Some(release) = stored::present(ctx, watched).await? else {
-            self.forget(&key, &watched.uid().unwrap_or_default());
-            return Ok(After::default());
+        let begun = (clock::monotonic(), ctx.kicks.count(&key));
+        let watched_uid = watched.uid().unwrap_or_default();
+        let turns = self.keep.turns(&key, &watched_uid);
+        let (release, orders_proven) = tokio::join!(stored::present(ctx, watched), self.senses.orders_proven());
+        let (release, unread) = match release {
+            Ok(Some(release)) => (release, None),
+            Ok(None) => {
+                self.senses.forget(&key);
+                self.keep.forget(&key);
+                return Ok(After::default());
+            }
+            // The watched copy is good enough to take traffic away, and for nothing else.
+            Err(error) => (watched.clone(), Some(error)),
         };
         let uid = release.uid().unwrap_or_default();
-        let past = self.past(&release, &uid);
+        let past = self.past(&key, &release, &uid);
+        let unread = match unread {
+            Some(error) if !past.state.as_ref().is_some_and(State::active) => return Err(error),
+            other => other,
+        };
         let known = Known {
-            metrics: self.senses.feed(&key, &release).await,
+            metrics: self.senses.feed(&key, &release),
             probes: self.senses.probes(&key),
             route_written_at: ctx.notes.route_written_at(&uid),
             delivered: ctx.outbox.delivered(&uid),
             problems: self.senses.problems(&release, past.state.as_ref()).await,
-            orders_proven: self.senses.orders_proven().await,
+            orders_proven,
+            last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
         };
         let world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
+        self.keep.with(&key, &uid, |kept| kept.raw = world.raw.clone());
         let seen = &world.seen;
         let decision = decide(&release.spec, &past, seen);
+        let withdraws = matches!(decision.goal, Goal::Withdraw { .. });
 
-        self.store(&release, &past, &decision, seen, ctx).await?;
+        let _writing = self.keep.writing(&key, &uid).await;
+        if self.keep.turns(&key, &uid) != turns {
+            return Err(Error::Stale(format!("Release {}", key.name)));
+        }
+        let stored = self.store(&key, &release, &past, &decision, seen, ctx).await?;
         self.tend(&key, &release, &decision, &world);
-        self.effects(&release, &decision, seen, ctx, |_| true).await?;
+        let permitted = |effect: &Effect| unread.is_none() || withdraws && first::takes_away(effect);
+        let done = self.effects(&key, &release, &decision, seen, ctx, permitted).await;
+        // After the effects: nobody is told before the traffic is where it should be.
+        if let Some(stored) = &stored {
+            stored::tell(ctx, stored);
+        }
+        let quiet = done?;
+        if let Some(error) = unread {
+            return Err(error);
+        }
+        let steady = quiet && decision.state == past.state && seen.unread.first().is_none();
+        if steady && let (Some(release), true) = (stored, decision.state.as_ref().is_some_and(State::active)) {
+            self.keep.with(&key, &uid, |kept| kept.saw(begun, release, world.seen.clone()));
+        }
         let interest = decision.state.as_ref().and_then(|s| active::Interest::of(&release, s));
         Ok(After { wake: decision.wake, interest })
     }
 
     /// What is remembered, with evidence that is newer than its stored copy.
-    fn past(&self, release: &Release, uid: &str) -> Past {
+    pub(super) fn past(&self, key: &Key, release: &Release, uid: &str) -> Past {
         let Some(status) = release.status.as_ref() else { return Past::default() };
         let mut memory = status.memory.clone();
-        let newer = self.with(uid, |kept| kept.evidence.clone());
-        if let Some((state, evidence)) = newer
-            && status.state.as_ref() == Some(&state)
-        {
-            memory.evidence = evidence;
+        if let Some(newer) = self.keep.with(key, uid, |kept| kept.evidence(status.state.as_ref())) {
+            memory.evidence = newer;
         }
         Past { state: status.state.clone(), memory }
     }
 
     /// The status write. A decision is stored before anything is done about it, with one exception: a version that is
-    /// to lose its traffic loses it also when two writes have failed.
-    async fn store(
+    /// to lose its traffic loses it also when two writes have failed. Gives the Release as it is stored now.
+    pub(super) async fn store(
         &self,
+        key: &Key,
         release: &Release,
         past: &Past,
         decision: &Decision,
         seen: &Seen,
         ctx: &Context,
-    ) -> Result<()> {
+    ) -> Result<Option<Release>> {
         let uid = release.uid().unwrap_or_default();
+        let mut stored = None;
         if !gone(seen) {
             match stored::remember(ctx, release, &show::shown(release, decision, seen)).await {
-                Ok(stored) => stored::tell(ctx, &stored),
+                Ok(now) => stored = Some(now),
                 Err(error) => {
                     if matches!(decision.goal, Goal::Withdraw { .. }) && ctx.notes.unrecorded(&uid) {
                         warn!(%error, "weight 0 is written without a record");
-                        self.effects(release, decision, seen, ctx, |e| matches!(e, Effect::Route { .. })).await?;
+                        self.effects(key, release, decision, seen, ctx, |e| matches!(e, Effect::Route { .. })).await?;
                     }
                     return Err(error);
                 }
             }
         }
         if let Some(state) = &decision.state {
-            let kept = (state.clone(), decision.memory.evidence.clone());
-            self.with(&uid, |k| k.evidence = Some(kept));
+            self.keep.with(key, &uid, |kept| kept.learn(state, decision.memory.evidence.clone()));
         }
         transition(past, decision, &uid, ctx);
-        Ok(())
+        Ok(stored)
     }
 
     /// Sampler and prober follow the pods of a release on its way.
@@ -147,15 +156,17 @@ impl Passes {
         }
     }
 
-    /// The planned writes, in order. What must wait ends the pass without harm; the next one looks again.
-    async fn effects(
+    /// The planned writes, in order. What must wait ends the pass without harm; the next one looks again. True when there
+    /// was nothing to write.
+    pub(super) async fn effects(
         &self,
+        key: &Key,
         release: &Release,
         decision: &Decision,
         seen: &Seen,
         ctx: &Context,
         wanted: impl Fn(&Effect) -> bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let uid = release.uid().unwrap_or_default();
         let namespace = release.namespace().unwrap_or_default();
         let name = release.name_any();
@@ -184,36 +195,49 @@ impl Passes {
             traffic: candidate.map_or(&as_named, |c| &c.traffic),
         };
         let urgent = matches!(decision.goal, Goal::Withdraw { .. });
-        for effect in steps(&decision.goal, &stable.revision, seen).iter().filter(|e| wanted(e)) {
-            if !urgent && self.undone(&uid, effect) {
+        let plan = steps(&decision.goal, &stable.revision, seen);
+        for effect in plan.iter().filter(|e| wanted(e)) {
+            if !urgent && self.keep.with(key, &uid, |kept| kept.undone(effect)) {
                 continue;
             }
-            match act::act(effect, &scope, release.spec.checks.smoke.as_ref()).await {
+            let outcome = match effect {
+                Effect::Route { route, weight: 0, .. } if urgent => self.take_away(key, route, effect, &scope).await,
+                _ => act::act(effect, &scope, release.spec.checks.smoke.as_ref()).await,
+            };
+            match outcome {
                 Ok(()) => info!(?effect, "written"),
                 Err(Error::NotYet { what, why }) => {
                     info!(what, why, "must wait");
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => return Err(error),
             }
-            self.written(&uid, effect, urgent, decision, ctx);
+            self.written(key, &uid, effect, urgent, decision, ctx);
         }
-        Ok(())
+        Ok(plan.is_empty())
     }
 
-    /// Whether this very heal was done a moment ago.
-    fn undone(&self, uid: &str, effect: &Effect) -> bool {
-        let now = clock::monotonic();
-        self.with(uid, |kept| {
-            kept.heals.retain(|(_, at)| now.duration_since(*at) < HEAL_PAUSE);
-            kept.heals.iter().any(|(done, _)| done == effect)
-        })
+    /// The route as it is known loses our weight without a look; where it has changed, after one.
+    async fn take_away(&self, key: &Key, route: &RouteRef, effect: &Effect, scope: &Scope<'_>) -> Result<()> {
+        let last = self.keep.with(key, scope.release_uid, |kept| kept.raw.route(route).cloned());
+        let outcome = match &last {
+            Some(last) => routes::take_away(scope, route, last).await,
+            None => Err(Error::Stale(String::new())),
+        };
+        match outcome {
+            Ok(now) => {
+                self.keep.with(key, scope.release_uid, |kept| kept.raw.wrote(route, now));
+                Ok(())
+            }
+            Err(Error::Stale(_)) => act::act(effect, scope, None).await,
+            Err(error) => Err(error),
+        }
     }
 
-    fn written(&self, uid: &str, effect: &Effect, urgent: bool, decision: &Decision, ctx: &Context) {
+    fn written(&self, key: &Key, uid: &str, effect: &Effect, urgent: bool, decision: &Decision, ctx: &Context) {
         let heals = matches!(effect, Effect::Route { .. } | Effect::Pin { .. } | Effect::Unpin { .. } | Effect::Pause);
         if heals {
-            self.with(uid, |kept| kept.heals.push((effect.clone(), clock::monotonic())));
+            self.keep.with(key, uid, |kept| kept.healed(effect));
         }
         if urgent && matches!(effect, Effect::Route { .. } | Effect::Pin { .. }) {
             let now = clock::now();
@@ -256,6 +280,19 @@ impl Work for Arc<Passes> {
     fn pass(&self, release: Arc<Release>, ctx: Context) -> BoxFuture<'static, Result<After>> {
         let passes = self.clone();
         async move { Box::pin(passes.once(&release, &ctx)).await }.boxed()
+    }
+
+    fn news(&self, news: &News, ctx: &Context) -> Option<BoxFuture<'static, ()>> {
+        let withdrawal = match self.glance(news, ctx) {
+            Glance::Same => return None,
+            Glance::Pass => {
+                ctx.kicks.kick(&news.key.namespace, &news.key.name);
+                return None;
+            }
+            Glance::Withdraw(withdrawal) => withdrawal,
+        };
+        let (passes, ctx) = (self.clone(), ctx.clone());
+        Some(first::attend(passes, withdrawal, ctx).boxed())
     }
 
     fn term_ended(&self) {

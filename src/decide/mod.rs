@@ -147,7 +147,16 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
     let first = past.state.is_none();
     let prev = past.state.clone().unwrap_or_else(|| State::Idle { stable: present(spec, workload) });
     let from = facts.wish.resumed.map_or_else(|| prev.clone(), |pause| orders::shifted(prev.clone(), pause, seen.now));
+    let before = seen.unread.first().map(|_| memory.clone());
     let mut next = transition(from, &facts, &mut memory);
+    if let Some(before) = before
+        && let Some(why) = blind(&prev, &next.state, seen)
+    {
+        // Orders that were read with it are read again with the next look.
+        memory = before;
+        next = Next::stay(prev.clone(), format!("{why}; nothing goes on until it can be read"));
+        next.due = Some(seen.now.plus(Duration::from_secs(1)));
+    }
     next.extra.extend(facts.wish.told.iter().cloned());
     if first && !seen.is_home() {
         next.extra.push((Reason::StatusLost, "status was lost; what is left of a release is taken away first".into()));
@@ -157,6 +166,17 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
         next.gated = true;
     }
     finish(spec, Some(&prev).filter(|_| !first), next, memory, seen)
+}
+
+/// What cannot be seen permits the way down and nothing else. The sentence, if `next` has to wait for it.
+fn blind<'a>(prev: &State, next: &State, seen: &'a Seen) -> Option<&'a str> {
+    let down = match (prev, next) {
+        (_, State::Draining { .. }) => true,
+        (State::Stepping { .. } | State::Observing { .. }, State::Preparing { .. }) => true,
+        (State::Draining { .. } | State::Reverting { .. }, _) => seen.unread.traffic.is_empty(),
+        _ => prev == next,
+    };
+    if down { None } else { seen.unread.first() }
 }
 
 fn transition(prev: State, facts: &Facts<'_>, memory: &mut Memory) -> Next {

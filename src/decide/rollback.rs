@@ -58,7 +58,8 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header));
     let pinned =
         seen.services.iter().all(|s| s.problem.is_some() || s.pin.is_some() && s.pin.as_deref() == stable_hash);
-    if report.written_at.is_none() && off && pinned {
+    let visible = seen.unread.traffic.is_empty();
+    if report.written_at.is_none() && off && pinned && visible {
         report.written_at = Some(seen.route_written_at.unwrap_or(seen.now));
     }
     let followed = seen.services.iter().all(|s| s.candidate_endpoints == 0);
@@ -86,7 +87,7 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     if drained && proven || late {
         return leave_draining(back, facts, memory);
     }
-    let gone = !routed && seen.alive(Side::Candidate) == 0 && pinned;
+    let gone = !routed && seen.alive(Side::Candidate) == 0 && pinned && visible;
     if gone && back.report.written_at.is_some() {
         back.report.confirmed_at = back.report.confirmed_at.or(Some(seen.now));
         back.report.proof = Proof::NoPods;
@@ -97,6 +98,9 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     let waits = match (&report.written_at, &report.confirmed_at) {
         (None, _) if seen.ready(Side::Stable) == 0 && seen.ready(Side::Candidate) > 0 => {
             format!("no pod of {} is ready, so its traffic cannot be taken back yet", stable.label())
+        }
+        (None, _) | (_, None) if !visible => {
+            format!("weight 0 cannot be confirmed: {}", seen.unread.first().unwrap_or_default())
         }
         (None, _) => "traffic is being taken back".to_owned(),
         (_, None) => {

@@ -17,23 +17,26 @@ pub async fn look(client: &Client, namespace: &str, release: &str, proven: bool)
     let api: Api<DeserializeGuard<ReleaseAction>> = Api::namespaced(client.clone(), namespace);
     let found = api.list(&ListParams::default()).await.map_err(|e| Error::from_kube("listing ReleaseActions", e))?;
     let actions = found.items.into_iter().filter_map(|guarded| guarded.0.ok());
-    let mut orders: Vec<Order> = actions
-        .filter(|action| action.spec.release == release)
-        .map(|action| Order {
-            uid: action.uid().unwrap_or_default(),
-            created_at: At::new(action.metadata.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default()),
-            release_uid: action.spec.release_uid,
-            revision: action.spec.revision,
-            kind: action.spec.r#type,
-            to: action.spec.to.unwrap_or_default(),
-            until: action.spec.until,
-            by: action.spec.by,
-            reason: action.spec.reason,
-            proven,
-        })
-        .collect();
+    let ours = actions.filter(|action| action.spec.release == release);
+    let mut orders: Vec<Order> = ours.map(|action| order(action, proven)).collect();
     orders.sort_by(|a, b| (a.created_at, &a.uid).cmp(&(b.created_at, &b.uid)));
     Ok(orders)
+}
+
+/// One order as it is stored.
+pub fn order(action: ReleaseAction, proven: bool) -> Order {
+    Order {
+        uid: action.uid().unwrap_or_default(),
+        created_at: At::new(action.metadata.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default()),
+        release_uid: action.spec.release_uid,
+        revision: action.spec.revision,
+        kind: action.spec.r#type,
+        to: action.spec.to.unwrap_or_default(),
+        until: action.spec.until,
+        by: action.spec.by,
+        reason: action.spec.reason,
+        proven,
+    }
 }
 
 /// Whether the policy stands and is bound. What cannot be read does not prove anything.

@@ -20,6 +20,8 @@ pub enum Found {
     Missing,
     /// The API server does not know the kind.
     UnknownKind,
+    /// The read failed; the object as it was before, if it is known.
+    Unreadable { last: Option<Box<DynamicObject>>, why: String },
 }
 
 /// Reads one route; a quorum read, never from a cache.
@@ -56,8 +58,11 @@ pub fn see(
         complaint: None,
     };
     let (kind, name) = (&route.kind, &route.name);
-    let object = match (found, routes::kind(route)) {
-        (Found::Route(object), Some(routing)) => (object, routing),
+    let (object, routing) = match (found, routes::kind(route)) {
+        (Found::Route(object) | Found::Unreadable { last: Some(object), .. }, Some(routing)) => (object, routing),
+        (Found::Unreadable { last: None, why }, _) => {
+            return RouteSeen { problem: None, complaint: Some(why.clone()), ..bare(String::new()) };
+        }
         (Found::Missing, _) => {
             return bare(format!("{kind} {name} does not exist; create it, or correct spec.traffic.routes"));
         }
@@ -69,12 +74,14 @@ pub fn see(
             ));
         }
     };
-    let (object, routing) = object;
     let ours = Ours { namespace, route: name, services, header, weights };
     let (spec, status) = (object.data.get("spec").unwrap_or(&Value::Null), object.data.get("status"));
     let reading = routing.read(spec, &ours);
     let generation = object.metadata.generation.unwrap_or(0);
-    let accepted = routing.accepted(spec, status.unwrap_or(&Value::Null), generation, namespace);
+    let accepted = match found {
+        Found::Unreadable { why, .. } => Err(why.clone()), // what was accepted once says nothing of now
+        _ => routing.accepted(spec, status.unwrap_or(&Value::Null), generation, namespace),
+    };
     let going = object.metadata.deletion_timestamp.is_some().then(|| format!("{kind} {name} is being deleted"));
     RouteSeen {
         route: route.clone(),

@@ -36,6 +36,23 @@ pub struct Seen {
     pub route_written_at: Option<At>,
     /// `(seq, channel)` pairs that a sender has delivered or given up since the last status write.
     pub delivered: Vec<(u64, String)>,
+    pub unread: Unread,
+}
+
+/// What could not be read, one sentence each. It is not confirmed, nothing rises on it, and no way down waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Routes, Services and EndpointSlices: where the traffic goes.
+    pub traffic: Vec<String>,
+    /// What only the way up needs: autoscalers, orders, smoke tests.
+    pub around: Vec<String>,
+}
+
+impl Unread {
+    /// The first sentence, if there is any.
+    pub fn first(&self) -> Option<&str> {
+        self.traffic.first().or(self.around.first()).map(String::as_str)
+    }
 }
 
 /// The Release's own metadata.
@@ -331,7 +348,7 @@ impl Seen {
         let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
         let routes = self.routes.iter().all(|r| r.split.is_none());
         let workload = self.target.found().is_none_or(|w| w.handover.is_none());
-        pods && pins && routes && workload && self.ghosts() == 0
+        pods && pins && routes && workload && self.ghosts() == 0 && self.unread.traffic.is_empty()
     }
 
     /// Pods of a candidate whose ReplicaSet is gone already.
@@ -341,12 +358,13 @@ impl Seen {
 
     /// Every route gives the candidate this share and its gateway has accepted it.
     pub fn arrived(&self, weight: u32) -> bool {
-        self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
+        self.unread.traffic.is_empty()
+            && self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
     }
 
     /// Every route's gateway has accepted what stands there. A route that is gone or unusable holds nothing up.
     pub fn confirmed(&self) -> bool {
-        self.routes.iter().all(|r| r.confirmed || r.problem.is_some())
+        self.unread.traffic.is_empty() && self.routes.iter().all(|r| r.confirmed || r.problem.is_some())
     }
 
     /// Ready, not terminating pods of a side.

@@ -1,13 +1,17 @@
 //! Where the traffic goes: Services, the pods behind them, and routes, in one look.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{Api, Client, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DynamicObject, ListParams},
+};
+use tokio::time::timeout;
 
 use super::{
-    route,
+    route::{self, Found},
     seen::{RouteSeen, ServiceSeen, Side},
     services::{self, SERVICE_NAME},
 };
@@ -18,6 +22,11 @@ use crate::{
     },
     error::{Error, Result},
 };
+
+/// More Services than this are read with one list of the namespace's, fewer each by its name.
+const FEW: usize = 4;
+/// How long a read may take that a way back can do without.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -47,39 +56,148 @@ pub struct TrafficView {
     pub routes: Vec<RouteSeen>,
 }
 
-/// Quorum reads, all at once.
-pub async fn look(client: &Client, namespace: &str, ask: &TrafficAsk<'_>) -> Result<TrafficView> {
-    let all = ListParams::default();
-    let of_services = match ask.services {
-        Some(asked) => {
-            // A name that no Service can have would spoil the selector for the others.
-            let possible = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            let names = asked.iter().filter(possible).flat_map(|name| [name.clone(), canary_name(name)]);
-            let names: Vec<String> = names.filter(|name| name.len() <= services::MAX_NAME).collect();
-            (!names.is_empty()).then(|| all.clone().labels(&format!("{SERVICE_NAME} in ({})", names.join(","))))
-        }
-        None => Some(all.clone().labels(SERVICE_NAME)),
-    };
-    let services = async {
-        let api: Api<Service> = Api::namespaced(client.clone(), namespace);
-        api.list(&all).await.map_err(|e| Error::from_kube("listing Services", e))
-    };
-    let slices = async {
-        let Some(params) = of_services else { return Ok(Vec::new()) };
-        let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
-        let list = api.list(&params).await.map_err(|e| Error::from_kube("listing EndpointSlices", e))?;
-        Ok(list.items)
-    };
-    let routes = try_join_all(ask.routes.iter().map(|r| route::get(client, namespace, r)));
-    let (services, slices, found) = tokio::try_join!(services, slices, routes)?;
+/// Services and routes as they were read, to fall back on when they cannot be read again.
+#[derive(Clone, Debug, Default)]
+pub struct Raw {
+    services: Vec<Service>,
+    routes: Vec<(RouteRef, DynamicObject)>,
+}
 
-    let seen = services::see(ask, &services.items, &slices);
+impl Raw {
+    /// The route as it was read last, or written by us since.
+    pub fn route(&self, route: &RouteRef) -> Option<&DynamicObject> {
+        self.routes.iter().find(|(known, _)| known == route).map(|(_, object)| object)
+    }
+
+    /// Our own write has made it this.
+    pub fn wrote(&mut self, route: &RouteRef, object: DynamicObject) {
+        self.routes.retain(|(known, _)| known != route);
+        self.routes.push((route.clone(), object));
+    }
+}
+
+/// The reads by themselves: they need nothing of the workload, so they run beside its own.
+pub struct Reads {
+    services: Result<Vec<Service>>,
+    slices: Result<Vec<EndpointSlice>>,
+    routes: Vec<Result<Found>>,
+}
+
+/// Quorum reads, all at once. What takes longer than `limit` is as good as unreadable.
+pub async fn read(
+    client: &Client,
+    namespace: &str,
+    asked: Option<&[String]>,
+    routes: &[RouteRef],
+    limit: Duration,
+) -> Reads {
+    let names = asked.map(possible_names);
+    let slices = async {
+        let params = match &names {
+            Some(names) if names.is_empty() => return Ok(Vec::new()),
+            Some(names) => ListParams::default().labels(&format!("{SERVICE_NAME} in ({})", names.join(","))),
+            None => ListParams::default().labels(SERVICE_NAME),
+        };
+        let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
+        Ok(api.list(&params).await.map_err(|e| Error::from_kube("listing EndpointSlices", e))?.items)
+    };
+    let one = async |route: &RouteRef| {
+        in_time(limit, &format!("reading {} {}", route.kind, route.name), route::get(client, namespace, route)).await
+    };
+    let (services, slices, routes) = tokio::join!(
+        in_time(limit, "reading Services", services_of(client, namespace, names.as_deref())),
+        in_time(limit, "listing EndpointSlices", slices),
+        join_all(routes.iter().map(one)),
+    );
+    Reads { services, slices, routes }
+}
+
+/// The Services asked for and their canary Services. A name that no Service can have would spoil a selector.
+fn possible_names(asked: &[String]) -> Vec<String> {
+    let possible = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && !name.is_empty();
+    let names = asked.iter().filter(possible).flat_map(|name| [name.clone(), canary_name(name)]);
+    names.filter(|name| name.len() <= services::MAX_NAME).collect()
+}
+
+async fn services_of(client: &Client, namespace: &str, names: Option<&[String]>) -> Result<Vec<Service>> {
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let Some(names) = names.filter(|names| names.len() <= 2 * FEW) else {
+        return Ok(api.list(&ListParams::default()).await.map_err(|e| Error::from_kube("listing Services", e))?.items);
+    };
+    let one = async |name: &String| {
+        api.get_opt(name).await.map_err(|e| Error::from_kube(format!("reading Service {name}"), e))
+    };
+    Ok(try_join_all(names.iter().map(one)).await?.into_iter().flatten().collect())
+}
+
+/// The answer, or the error that there was none in time.
+pub async fn in_time<T>(limit: Duration, what: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, call).await.unwrap_or_else(|_| {
+        let late = format!("no answer after {} ms", limit.as_millis());
+        Err(Error::Api { what: what.to_owned(), source: Box::new(kube::Error::Service(late.into())) })
+    })
+}
+
+/// Reads and understands, for who needs all of it.
+pub async fn look(client: &Client, namespace: &str, ask: &TrafficAsk<'_>) -> Result<TrafficView> {
+    let reads = read(client, namespace, ask.services, ask.routes, Duration::MAX).await;
+    Ok(see(namespace, ask, reads.whole()?).0)
+}
+
+/// What the reads brought, or what stands in for it.
+pub struct Objects {
+    services: Vec<Service>,
+    slices: Vec<EndpointSlice>,
+    routes: Vec<Found>,
+}
+
+impl Reads {
+    /// All of it, or the first error.
+    pub fn whole(self) -> Result<Objects> {
+        let routes = self.routes.into_iter().collect::<Result<_>>()?;
+        Ok(Objects { services: self.services?, slices: self.slices?, routes })
+    }
+
+    /// What could not be read is as it was last. One sentence for each read that failed.
+    pub fn or_last(self, last: &Raw, asked: &[RouteRef]) -> (Objects, Vec<String>) {
+        let mut unread = Vec::new();
+        let mut tell = |error: &Error| unread.push(error.to_string());
+        let services = self.services.unwrap_or_else(|error| {
+            tell(&error);
+            last.services.clone()
+        });
+        let slices = self.slices.unwrap_or_else(|error| {
+            tell(&error);
+            Vec::new()
+        });
+        let one = |(route, found): (&RouteRef, Result<Found>)| {
+            found.unwrap_or_else(|error| {
+                tell(&error);
+                Found::Unreadable { last: last.route(route).cloned().map(Box::new), why: error.to_string() }
+            })
+        };
+        let routes = asked.iter().zip(self.routes).map(one).collect();
+        (Objects { services, slices, routes }, unread)
+    }
+}
+
+/// What was read, in the terms of the release; and what to fall back on next time.
+pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects) -> (TrafficView, Raw) {
+    let Objects { services, slices, routes } = objects;
+    let seen = services::see(ask, &services, &slices);
     let not_ours = |name: &str| {
         let canary = canary_name(name);
-        services.items.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !services::is_ours(s, ask.release))
+        services.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !services::is_ours(s, ask.release))
     };
     let split: Vec<String> = seen.iter().map(|s| s.name.clone()).filter(|name| !not_ours(name)).collect();
-    let routes = ask.routes.iter().zip(&found);
-    let routes = routes.map(|(r, found)| route::see(namespace, r, found, &split, ask.header, ask.weights)).collect();
-    Ok(TrafficView { services: seen, routes })
+    let understood = ask.routes.iter().zip(&routes);
+    let understood = understood.map(|(r, found)| route::see(namespace, r, found, &split, ask.header, ask.weights));
+    let view = TrafficView { routes: understood.collect(), services: seen };
+    let objects = ask.routes.iter().zip(routes).filter_map(|(route, found)| match found {
+        Found::Route(object) | Found::Unreadable { last: Some(object), .. } => Some((route.clone(), *object)),
+        _ => None,
+    });
+    let routes = objects.collect();
+    let ours = |s: &Service| view.services.iter().any(|v| [v.name.clone(), canary_name(&v.name)].contains(&s.name_any()));
+    (view.clone(), Raw { routes, services: services.into_iter().filter(ours).collect() })
 }

@@ -28,6 +28,7 @@ use super::{
     raw,
     seen::{Asked, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
     template,
+    traffic::{PATIENCE, in_time},
 };
 use crate::{
     api::{names, state::State},
@@ -67,6 +68,8 @@ pub struct View {
     pub addresses: BTreeMap<String, IpAddr>,
     /// Container ports of the template, by name.
     pub ports: BTreeMap<String, u16>,
+    /// What a release under way can do without and could not be read, one sentence each.
+    pub unread: Vec<String>,
 }
 
 /// Looks at the workload. All reads are answered by the API server's own storage, not by a cache.
@@ -132,6 +135,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         target: Target::Found(Box::new(workload(&deployment, owned, candidate.as_ref(), ask, &circumstances))),
         candidate,
         candidate_hash,
+        unread: circumstances.failed,
     })
 }
 
@@ -162,6 +166,7 @@ async fn without_target(client: &Client, namespace: &str, target: &str, ours: Ve
         candidate_hash,
         addresses: addresses(&pods),
         ports: BTreeMap::new(),
+        unread: Vec::new(),
     })
 }
 
@@ -274,6 +279,8 @@ struct Circumstances {
     single_node_claims: BTreeSet<String>,
     /// What could not be read, one sentence each.
     unread: Vec<String>,
+    /// What a release under way could not read this time, one sentence each.
+    failed: Vec<String>,
 }
 
 /// Budgets and claims bear on the start of a release only; `active` ones do without.
@@ -285,12 +292,20 @@ async fn circumstances(
 ) -> Result<Circumstances> {
     let current = raw::pod_template(deployment);
     let wants_claims = !active && !preflight::claims(current).is_empty();
-    let (autoscalers, budgets, claims) = tokio::try_join!(
-        permitted::<HorizontalPodAutoscaler>(client, namespace, true),
+    let mut found = Circumstances::default();
+    let (autoscalers, budgets, claims) = tokio::join!(
+        in_time(PATIENCE, "listing autoscalers", permitted::<HorizontalPodAutoscaler>(client, namespace, true)),
         permitted::<PodDisruptionBudget>(client, namespace, !active),
         permitted::<PersistentVolumeClaim>(client, namespace, wants_claims),
-    )?;
-    let mut found = Circumstances::default();
+    );
+    let autoscalers = match autoscalers {
+        Err(error) if active => {
+            found.failed.push(error.to_string());
+            Some(Vec::new())
+        }
+        other => other?,
+    };
+    let (budgets, claims) = (budgets?, claims?);
     let name = deployment.name_any();
     let mut unread = |what: &str| {
         found.unread.push(format!("{what} cannot be read: the operator's role does not allow it"));

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,13 +12,12 @@ use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, ObjectMeta},
 };
-use tracing::warn;
 
 use super::{
     clock, orders,
-    seen::{Feed, Probe, ReleaseSeen, Seen, Target},
+    seen::{Feed, Probe, ReleaseSeen, Seen, Target, Unread},
     smoke,
-    traffic::{self, TrafficAsk},
+    traffic::{self, PATIENCE, Raw, TrafficAsk},
     workload,
 };
 use crate::{
@@ -42,6 +42,8 @@ pub struct Known {
     pub problems: Vec<String>,
     /// The API server proves who orders.
     pub orders_proven: bool,
+    /// Services and routes as this process read or wrote them last.
+    pub last: Raw,
 }
 
 /// What was seen, and what the sampler and the prober need to know of the pods.
@@ -51,6 +53,8 @@ pub struct World {
     pub addresses: BTreeMap<String, IpAddr>,
     /// Container ports of the Deployment's template, by name.
     pub ports: BTreeMap<String, u16>,
+    /// To fall back on when it cannot be read again.
+    pub raw: Raw,
 }
 
 /// Looks at the world around a Release: one snapshot, one `now`.
@@ -73,32 +77,54 @@ pub async fn observe(
         release_uid: &uid,
     };
     let id = state.and_then(State::candidate).map(|c| c.id.clone());
-    let (view, orders, conflict, smoke, terminating) = tokio::try_join!(
+    let pinned = state.and_then(State::candidate).map(|c| &c.traffic);
+    let services = pinned.map(|p| p.services.as_slice()).or(release.spec.traffic.services.as_deref());
+    let routes = pinned.map_or(&release.spec.traffic.routes, |p| &p.routes);
+    // On its way a release does without much of this, so no read may hold up the others for long.
+    let active = state.is_some_and(State::active);
+    let limit = if active { PATIENCE } else { Duration::MAX };
+    let (view, orders, conflict, smoke, terminating, reads) = tokio::try_join!(
         workload::look(client, &namespace, target, &ask),
-        async { Ok(unless_unreadable(orders::look(client, &namespace, &name, known.orders_proven).await)) },
+        async {
+            let orders = orders::look(client, &namespace, &name, known.orders_proven);
+            Ok(traffic::in_time(PATIENCE, "listing ReleaseActions", orders).await)
+        },
         conflict(client, &namespace, release, state),
         async {
-            match (&id, &release.spec.checks.smoke) {
-                (Some(id), Some(_)) => Ok(unless_unreadable(smoke::look(client, &namespace, &name, &uid, id).await)),
+            Ok(match (&id, &release.spec.checks.smoke) {
+                (Some(id), Some(_)) => {
+                    let jobs = smoke::look(client, &namespace, &name, &uid, id);
+                    traffic::in_time(PATIENCE, "reading smoke Jobs", jobs).await
+                }
                 _ => Ok(BTreeMap::new()),
-            }
+            })
         },
         terminating(client, &namespace, release),
+        async { Ok(traffic::read(client, &namespace, services, routes, limit).await) },
     )?;
-    let pinned = state.and_then(State::candidate).map(|c| &c.traffic);
+    let mut unread = Unread { around: view.unread, ..Unread::default() };
+    let orders = unless_unreadable(orders, &mut unread.around);
+    let smoke = unless_unreadable(smoke, &mut unread.around);
+    let objects = if active {
+        let (objects, sentences) = reads.or_last(&known.last, routes);
+        unread.traffic = sentences;
+        objects
+    } else {
+        reads.whole()?
+    };
     let none = BTreeMap::new();
     let sides = view.pods.iter().map(|p| (p.name.clone(), p.side)).collect();
     let asked = TrafficAsk {
         release: &name,
-        services: pinned.map(|p| p.services.as_slice()).or(release.spec.traffic.services.as_deref()),
-        routes: pinned.map_or(&release.spec.traffic.routes, |p| &p.routes),
+        services,
+        routes,
         header: pinned.map_or(release.spec.traffic.canary_header.as_ref(), |p| p.header.as_ref()),
         template_labels: &view.template_labels,
         candidate_hash: view.candidate_hash.as_deref(),
         weights: pinned.map_or(&none, |p| &p.weights),
         pods: &sides,
     };
-    let traffic = traffic::look(client, &namespace, &asked).await?;
+    let (traffic, raw) = traffic::see(&namespace, &asked, objects);
     let meta = &release.metadata;
     let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
     Ok(World {
@@ -127,16 +153,18 @@ pub async fn observe(
             orders,
             route_written_at: known.route_written_at,
             delivered: known.delivered,
+            unread,
         },
         addresses: view.addresses,
         ports: view.ports,
+        raw,
     })
 }
 
 /// What a rollback can do without must not hold one up: unreadable is as good as absent until the next look.
-fn unless_unreadable<T: Default>(found: Result<T>) -> T {
+fn unless_unreadable<T: Default>(found: Result<T>, unread: &mut Vec<String>) -> T {
     found.unwrap_or_else(|error| {
-        warn!(%error, "a look is incomplete");
+        unread.push(error.to_string());
         T::default()
     })
 }

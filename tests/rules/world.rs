@@ -13,7 +13,7 @@ use haldane::{
     decide::Past,
     observe::seen::{
         Asked, CandidateSet, Feed, Order, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, ReleaseSeen, RouteSeen,
-        Samples, Seen, ServiceSeen, Side, SmokeSeen, Split, Target, Workload,
+        Samples, Seen, ServiceSeen, Side, SmokeSeen, Split, Target, Unread, Workload,
     },
 };
 
@@ -455,6 +455,7 @@ impl World {
                 .iter()
                 .flat_map(|n| n.pending.iter().map(|c| (n.seq, c.clone())))
                 .collect(),
+            unread: Unread::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         routes::{self, Ours, RouteKind},
         state::PinnedTraffic,
     },
-    error::Result,
+    error::{Error, Result},
     observe::route::{Found, get},
 };
 
@@ -26,6 +26,22 @@ pub async fn split(
     let doing = format!("sending {weight} % of {} {} to the candidate", route.kind, route.name);
     write(scope, traffic, route, doing, weight > 0 || header, |kind, spec, ours| kind.split(spec, ours, weight, header))
         .await
+}
+
+/// Weight 0 and no header in one patch and without a look: `last` is the route as it was read or written before. What
+/// was changed since then fails a `test`, and then, or where `last` has nothing to take away, it is `Error::Stale`.
+/// Returns the route as it is stored now.
+pub async fn take_away(scope: &Scope<'_>, route: &RouteRef, last: &DynamicObject) -> Result<DynamicObject> {
+    let doing = format!("taking the traffic of {} {} from the candidate", route.kind, route.name);
+    let Some(kind) = routes::kind(route) else { return Err(Error::Stale(doing)) };
+    let ours = ours(scope, scope.traffic, route);
+    let spec = last.data.get("spec").unwrap_or(&Value::Null);
+    let wanted = kind.split(spec, &ours, 0, false).map_err(|why| refused(doing.clone(), why))?;
+    if wanted == *spec {
+        return Err(Error::Stale(doing));
+    }
+    let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
+    difference(last, spec, &wanted).send(&api, last, &doing).await
 }
 
 /// The route as the user wrote it. One that is gone needs nothing.
@@ -46,21 +62,30 @@ async fn write(
     let (Found::Route(object), Some(kind)) = (found, routes::kind(route)) else {
         return if needed { Err(refused(doing, "it does not exist")) } else { Ok(()) };
     };
-    let ours = Ours {
+    let ours = ours(scope, traffic, route);
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    let wanted = change(kind, spec, &ours).map_err(|why| refused(doing.clone(), why))?;
+    let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
+    difference(&object, spec, &wanted).send(&api, &object, &doing).await.map(drop)
+}
+
+fn ours<'a>(scope: &'a Scope<'_>, traffic: &'a PinnedTraffic, route: &'a RouteRef) -> Ours<'a> {
+    Ours {
         namespace: scope.namespace,
         route: &route.name,
         services: &traffic.services,
         header: traffic.header.as_ref(),
         weights: &traffic.weights,
-    };
-    let spec = object.data.get("spec").unwrap_or(&Value::Null);
-    let wanted = change(kind, spec, &ours).map_err(|why| refused(doing.clone(), why))?;
-    let mut edit = Edit::of_any_version(object.as_ref());
+    }
+}
+
+/// Each field that differs is tested and replaced.
+fn difference(object: &DynamicObject, spec: &Value, wanted: &Value) -> Edit {
+    let mut edit = Edit::of_any_version(object);
     for (field, value) in wanted.as_object().into_iter().flatten() {
         if let Some(before) = spec.get(field).filter(|before| *before != value) {
             edit.test(&["spec", field], before.clone()).replace(&["spec", field], value.clone());
         }
     }
-    let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
-    edit.send(&api, &object, &doing).await.map(drop)
+    edit
 }

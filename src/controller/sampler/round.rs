@@ -150,9 +150,7 @@ async fn together(shared: &Shared, provider: &Provider, names: &'static Names, k
     }
     let Some(query) = preset_query(shared, provider, names, keys) else { return Ok(()) };
     let answer = provider.instant(&query, None).await?;
-    for key in keys {
-        take(shared, provider, key, &family, &answer);
-    }
+    take(shared, provider, keys, &family, &answer);
     Ok(())
 }
 
@@ -179,7 +177,7 @@ async fn custom_one(shared: &Shared, provider: &Provider, key: &Key) -> Result<(
         refill(shared, provider, key, &family, &query).await.map_err(|fault| fault.to_string())?;
     }
     let answer = provider.instant(&query, None).await.map_err(|fault| fault.to_string())?;
-    take(shared, provider, key, &family, &answer);
+    take(shared, provider, one, &family, &answer);
     Ok(())
 }
 
@@ -199,13 +197,17 @@ fn scope(shared: &Shared, provider: &Provider, keys: &[Key], pick: impl Fn(&Entr
     (!pods.is_empty()).then(|| Scope::new(labels, namespaces, pods.iter().map(String::as_str)))
 }
 
-fn take(shared: &Shared, provider: &Provider, key: &Key, family: &Family, answer: &[Series]) {
+/// Sorts an answer once for all Releases it is about. Only a custom query, which is about one, may drop the namespace.
+fn take(shared: &Shared, provider: &Provider, keys: &[Key], family: &Family, answer: &[Series]) {
     let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
     let now = (clock::now(), clock::monotonic());
-    let mut readings = read(family, answer, labels, &key.0);
+    let namespace = keys.first().map_or("", |key| key.0.as_str());
+    let mut readings = read(family, answer, labels, namespace);
     // An empty answer has no time of its own.
     let (evaluated, reading) = readings.pop_last().unwrap_or((now.0, Reading::new()));
-    shared.change(key, |entry| entry.take(&reading, evaluated, provider.scrape_interval, now));
+    for key in keys {
+        shared.change(key, |entry| entry.take(&reading, evaluated, provider.scrape_interval, now));
+    }
 }
 
 /// Asks for the counters of before this process was there, so that a restart loses no evidence.

@@ -22,7 +22,8 @@
 //!   service account, which may do only what the chart's RBAC allows.
 //! - `plane.create_yaml(client, ns, text)` creates one object with strict validation and gives the API server's sentence.
 //! - `plane.operator_writes(&ns)` lists every write of the operator in the order the API server answered them.
-//! - `pods::Agent` makes pods run; `gateway::Gateway` accepts HTTPRoutes. Both stop when dropped.
+//! - `pods::Agent` makes pods run; `gateway::Gateway` accepts HTTPRoutes; `metrics::Metrics` is a Prometheus. All stop when
+//!   dropped. `proxy::Proxy` stands before the API server, notes the operator's calls and refuses those a test names.
 //! - `eventually` looks every 50 ms. The closure gives `Some`, or `Ok`; an `Err(what was seen)` shows in the panic.
 //! - Tests that stop the controllers must not share: `harness::own_plane()` starts a control plane for one test, with
 //!   `stop_controllers()` and `continue_controllers()`.
@@ -30,8 +31,10 @@
 pub mod gateway;
 mod install;
 pub mod keeper;
+pub mod metrics;
 pub mod pods;
 mod processes;
+pub mod proxy;
 mod yaml;
 
 use std::{
@@ -121,6 +124,16 @@ impl Plane {
     /// For `kubectl --kubeconfig`.
     pub fn kubeconfig(&self) -> PathBuf {
         self.processes.kubeconfig()
+    }
+
+    /// For an operator that is a process of its own: with its service account's rights.
+    pub fn operator_kubeconfig(&self) -> PathBuf {
+        self.processes.operator_kubeconfig()
+    }
+
+    /// Where the API server notes the operator's writes.
+    pub fn audit_log(&self) -> PathBuf {
+        self.processes.audit_log()
     }
 
     /// The address of the API server.

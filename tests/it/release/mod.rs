@@ -3,11 +3,13 @@
 
 mod back;
 mod change;
+mod first;
 mod good;
 mod leave;
 mod look;
 mod orders;
 mod rest;
+mod unread;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -23,7 +25,7 @@ use haldane::{
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Config, Resource, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
     core::NamespaceResourceScope,
 };
@@ -101,6 +103,7 @@ pub struct Wish<'a> {
     pub steps: &'a str,
     pub watch: &'a str,
     pub paused: bool,
+    pub checks: &'a str,
 }
 
 /// Everything in a few seconds.
@@ -110,6 +113,7 @@ pub const QUICK: Wish<'static> = Wish {
     steps: "{pods: 1, weight: 20, for: 1s}, {weight: 100, for: 0s}",
     watch: "1s",
     paused: false,
+    checks: "warmUp: 0s",
 };
 /// Stays in its first step.
 pub const STAYS: Wish<'static> = Wish { steps: "{pods: 1, weight: 20, for: 1h}, {weight: 100, for: 0s}", ..QUICK };
@@ -119,12 +123,18 @@ pub const WATCHED: Wish<'static> = Wish { watch: "1h", ..QUICK };
 impl Shop {
     pub async fn open() -> Self {
         let plane = harness::plane().await;
+        let config = plane.operator_config();
+        Self::open_to(plane, config).await
+    }
+
+    /// The operator reaches the API server as `config` says.
+    pub async fn open_to(plane: Plane, config: Config) -> Self {
         let ns = plane.namespace().await;
         let (agent, gateway) = (pods::Agent::start(&plane, &ns), Gateway::start(&plane, &ns));
         plane.apply_yaml(&ns, SHOP).await;
         let recorder = Recorder::start(&plane, &ns).await;
         let before = look::written(&plane, &ns).await;
-        let (address, operator) = operator(&plane, &ns);
+        let (address, operator) = operator(config, &ns);
         let shop = Self { plane, ns, agent, recorder, address, before, _gateway: gateway, _operator: operator };
         let rolled_out: Api<Deployment> = shop.api();
         eventually("the Deployment runs", SOON, async || {
@@ -147,7 +157,7 @@ impl Shop {
     }
 
     pub async fn wish(&self, wish: Wish<'_>) {
-        let Wish { name, image, steps, watch, paused } = wish;
+        let Wish { name, image, steps, watch, paused, checks } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let text = format!(
             "
@@ -161,7 +171,7 @@ spec:
   paused: {paused}
   traffic: {{routes: [{{name: shop}}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
-  checks: {{warmUp: 0s}}
+  checks: {{{checks}}}
 "
         );
         self.plane.apply_yaml(&self.ns, &text).await;
@@ -255,7 +265,7 @@ spec:
 }
 
 /// Ends when the guard is dropped. With the address of its `/metrics`.
-fn operator(plane: &Plane, ns: &str) -> (SocketAddr, DropGuard) {
+fn operator(config: Config, ns: &str) -> (SocketAddr, DropGuard) {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let line = [
         "run".to_owned(),
@@ -271,6 +281,6 @@ fn operator(plane: &Plane, ns: &str) -> (SocketAddr, DropGuard) {
         Ok(Arc::new(Arc::new(Passes::new(senses))))
     };
     let stop = CancellationToken::new();
-    tokio::spawn(start(args.expect("arguments"), plane.operator_config(), work, stop.clone()));
+    tokio::spawn(start(args.expect("arguments"), config, work, stop.clone()));
     (free, stop.drop_guard())
 }

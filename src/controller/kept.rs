@@ -1,0 +1,138 @@
+//! What this process keeps of each Release between passes. Lost with it without harm.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::context::Key;
+use crate::{
+    act::effect::Effect,
+    api::{Release, State, status::Evidence},
+    observe::{clock, seen::Seen, traffic::Raw},
+};
+
+/// The same heal again within this time means that somebody undoes it: they get their way until it is over.
+const HEAL_PAUSE: Duration = Duration::from_secs(10);
+/// An older look is not decided on: pods may be gone that it shows as ready.
+const LOOK_LASTS: Duration = Duration::from_secs(3);
+
+/// What a pass saw that had nothing to write.
+pub struct Look {
+    at: Instant,
+    /// `Kicks::count` when it began.
+    kicks: u64,
+    /// The Release as it is stored.
+    pub release: Release,
+    pub seen: Seen,
+}
+
+/// Kept of one Release.
+#[derive(Default)]
+pub struct Kept {
+    uid: String,
+    /// Evidence newer than what is stored, and the State it belongs to.
+    evidence: Option<(State, Option<Evidence>)>,
+    heals: Vec<(Effect, Instant)>,
+    look: Option<Arc<Look>>,
+    pub raw: Raw,
+    /// How often traffic was withdrawn beside a pass, counted when it begins and when it ends.
+    turns: u64,
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The right to write for a Release beside its passes, and the mark that makes them look again.
+pub struct Turn<'a> {
+    keep: &'a Keep,
+    key: &'a Key,
+    uid: &'a str,
+    _writing: OwnedMutexGuard<()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.keep.with(self.key, self.uid, |kept| kept.turns += 1);
+    }
+}
+
+/// Of all of them.
+#[derive(Default)]
+pub struct Keep(Mutex<HashMap<Key, Kept>>);
+
+impl Keep {
+    pub fn forget(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Another Release of the same name starts with nothing.
+    pub fn with<T>(&self, key: &Key, uid: &str, f: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.entry(key.clone()).or_default();
+        if kept.uid != uid {
+            *kept = Kept { uid: uid.to_owned(), ..Kept::default() };
+        }
+        f(kept)
+    }
+
+    /// Waits until a pass that is writing has ended; one that has only looked will look again.
+    pub async fn turn<'a>(&'a self, key: &'a Key, uid: &'a str) -> Turn<'a> {
+        let writing = self.writing(key, uid).await;
+        self.with(key, uid, |kept| kept.turns += 1);
+        Turn { keep: self, key, uid, _writing: writing }
+    }
+
+    /// One writer at a time: a pass, or a withdrawal beside it.
+    pub async fn writing(&self, key: &Key, uid: &str) -> OwnedMutexGuard<()> {
+        let writing = self.with(key, uid, |kept| kept.writing.clone());
+        writing.lock_owned().await
+    }
+
+    /// Differs from an earlier answer if traffic was withdrawn meanwhile.
+    pub fn turns(&self, key: &Key, uid: &str) -> u64 {
+        self.with(key, uid, |kept| kept.turns)
+    }
+
+    /// The last look, if it still holds.
+    pub fn look(&self, key: &Key, kicks: u64) -> Option<Arc<Look>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.get_mut(key)?;
+        let holds = |look: &Arc<Look>| look.kicks == kicks && look.at.elapsed() < LOOK_LASTS;
+        kept.look.take_if(|look| !holds(look));
+        kept.look.clone()
+    }
+}
+
+impl Kept {
+    /// Evidence of this State that is newer than its stored copy.
+    pub fn evidence(&self, state: Option<&State>) -> Option<Option<Evidence>> {
+        let (of, evidence) = self.evidence.as_ref()?;
+        (state == Some(of)).then(|| evidence.clone())
+    }
+
+    pub fn learn(&mut self, state: &State, evidence: Option<Evidence>) {
+        self.evidence = Some((state.clone(), evidence));
+    }
+
+    /// A pass that began at `at` and had nothing to write has seen this.
+    pub fn saw(&mut self, (at, kicks): (Instant, u64), release: Release, seen: Seen) {
+        self.look = Some(Arc::new(Look { at, kicks, release, seen }));
+    }
+
+    pub fn blink(&mut self) {
+        self.look = None;
+    }
+
+    /// Whether this very heal was done a moment ago.
+    pub fn undone(&mut self, effect: &Effect) -> bool {
+        let now = clock::monotonic();
+        self.heals.retain(|(_, at)| now.duration_since(*at) < HEAL_PAUSE);
+        self.heals.iter().any(|(done, _)| done == effect)
+    }
+
+    pub fn healed(&mut self, effect: &Effect) {
+        self.heals.push((effect.clone(), clock::monotonic()));
+    }
+}
