@@ -36,8 +36,8 @@ pub struct Fleet {
     pub metrics: Metrics,
     answers: broadcast::Sender<(String, SystemTime)>,
     seen: Arc<Mutex<BTreeMap<(String, String), Release>>>,
-    _watch: JoinHandle<()>,
-    _played: Vec<(Agent, Gateway)>,
+    watching: JoinHandle<()>,
+    played: Vec<(Agent, Gateway)>,
 }
 
 /// One Deployment and its Release.
@@ -66,19 +66,19 @@ impl Fleet {
             }
         });
         let mut fleet = Self {
-            audit: Audit::of(plane.audit_log()),
+            audit: Audit::of(plane.kubeconfig().with_file_name("audit.log")),
             seen: Arc::default(),
-            _watch: tokio::spawn(async {}),
-            _played: Vec::new(),
+            watching: tokio::spawn(async {}),
+            played: Vec::new(),
             shops: Vec::new(),
             plane,
             metrics,
             answers,
         };
-        fleet._watch = tokio::spawn(watch(Api::all(fleet.plane.client()), fleet.seen.clone()));
+        fleet.watching = tokio::spawn(watch(Api::all(fleet.plane.client()), fleet.seen.clone()));
         for block in 0..count.div_ceil(TOGETHER) {
             let ns = fleet.plane.namespace().await;
-            fleet._played.push((Agent::start(&fleet.plane, &ns), Gateway::start(&fleet.plane, &ns)));
+            fleet.played.push((Agent::start(&fleet.plane, &ns), Gateway::start(&fleet.plane, &ns)));
             for number in block * TOGETHER..count.min((block + 1) * TOGETHER) {
                 let name = format!("s{number:03}");
                 fleet.metrics.home(&format!("{name}-"), &ns);
@@ -207,6 +207,12 @@ spec:
     pub async fn rested(&self, shop: &Shop) {
         self.until(shop, "back", |s| matches!(s, State::RolledBack { .. } | State::Idle { .. })).await;
         self.metrics.heal(&shop.candidate());
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.watching.abort();
     }
 }
 

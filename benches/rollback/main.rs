@@ -9,6 +9,9 @@
 //! Progress is shown; the last line is one JSON object. What needs a whole cluster is `make bench-cluster`; what the
 //! long tests count is read from the files they leave.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a driver that cannot go on says why and ends")]
+#![expect(clippy::cast_precision_loss, reason = "what is counted here is small")]
+
 mod audit;
 mod figures;
 mod fleet;
@@ -85,7 +88,7 @@ async fn main() {
     let mut figures = Figures::default();
     println!("bench: {}; load {}", machine(), load());
     alone(&plan, dir.path(), &mut figures).await;
-    LocalSet::new().run_until(crowd(&plan, dir.path(), &mut figures)).await;
+    Box::pin(LocalSet::new().run_until(crowd(&plan, dir.path(), &mut figures))).await;
     println!("{}", figures.json());
 }
 
@@ -242,7 +245,7 @@ async fn crowd(plan: &Plan, dir: &Path, figures: &mut Figures) {
             fleet.rested(shop).await;
             fleet.next(shop, LONG_STEP).await;
         });
-        if figures.crowd.len() % 20 == 0 {
+        if figures.crowd.len().is_multiple_of(20) {
             figures.crowd.show("answer → route, in the crowd", "ms");
         }
     }
@@ -281,10 +284,13 @@ async fn pods_of_a_release(fleet: &Fleet, shop: &Shop) -> f64 {
     let mut seen = std::collections::BTreeSet::new();
     loop {
         let list = pods.list(&ListParams::default()).await.expect("the pods").items;
-        let of = |pod: &&Pod| pod.spec.iter().flat_map(|s| &s.containers).any(|c| c.image.as_deref() == Some(&format!("shop:{image}")));
+        let of = |pod: &&Pod| {
+            pod.spec.iter().flat_map(|s| &s.containers).any(|c| c.image.as_deref() == Some(&format!("shop:{image}")))
+        };
         seen.extend(list.iter().filter(of).filter_map(ResourceExt::uid));
         let done = fleet.release(shop).and_then(|r| r.status).is_some_and(|s| {
-            s.phase == "Succeeded" && s.memory.history.last().is_some_and(|h| h.version.name == Some(format!("v{image}")))
+            s.phase == "Succeeded"
+                && s.memory.history.last().is_some_and(|h| h.version.name == Some(format!("v{image}")))
         });
         if done {
             return seen.len() as f64 / list.len().max(1) as f64;

@@ -27,7 +27,7 @@ impl Operator {
     pub fn start(plane: &Plane, dir: &Path, identity: &str) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
         let args = [
-            format!("KUBECONFIG={}", plane.operator_kubeconfig().display()),
+            format!("KUBECONFIG={}", plane.kubeconfig().with_file_name("operator.kubeconfig").display()),
             env!("CARGO_BIN_EXE_haldane").to_owned(),
             "run".to_owned(),
             format!("--address={address}"),

@@ -17,7 +17,9 @@ use crate::{
 /// The writes that bring the world nearer to the goal, in order.
 pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     let mut plan = Vec::new();
-    if seen.unread.first().is_some() && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone | Goal::Withdraw { .. }) {
+    if seen.unread.first().is_some()
+        && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone | Goal::Withdraw { .. })
+    {
         // What is not seen carries nothing: the way down goes on, everything else waits for the next look.
         if let (Goal::Canary { candidate, step, share, .. }, Some(workload)) = (goal, seen.target.found()) {
             let header = *share != Share::None && candidate.traffic.header.is_some();

@@ -40,7 +40,8 @@ impl Senses {
     /// Errors: a sentence, if no HTTP client can be made.
     pub fn new(client: Client, operator_namespace: &str, kicks: &Kicks) -> Result<Self, String> {
         let kicks = kicks.clone();
-        let news: crate::observe::probe::News = Arc::new(move |key: &(String, String)| kicks.news(&key.0, &key.1, None));
+        let news: crate::observe::probe::News =
+            Arc::new(move |key: &(String, String)| kicks.news(&key.0, &key.1, None));
         let providers = Arc::new(Providers::new(&client, operator_namespace));
         Ok(Self {
             sampler: Sampler::new(providers.clone(), news.clone()),

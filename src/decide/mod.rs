@@ -171,8 +171,9 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
 /// What cannot be seen permits the way down and nothing else. The sentence, if `next` has to wait for it.
 fn blind<'a>(prev: &State, next: &State, seen: &'a Seen) -> Option<&'a str> {
     let down = match (prev, next) {
-        (_, State::Draining { .. }) => true,
-        (State::Stepping { .. } | State::Observing { .. }, State::Preparing { .. }) => true,
+        (_, State::Draining { .. }) | (State::Stepping { .. } | State::Observing { .. }, State::Preparing { .. }) => {
+            true
+        }
         (State::Draining { .. } | State::Reverting { .. }, _) => seen.unread.traffic.is_empty(),
         _ => prev == next,
     };

@@ -21,7 +21,10 @@ pub enum Found {
     /// The API server does not know the kind.
     UnknownKind,
     /// The read failed; the object as it was before, if it is known.
-    Unreadable { last: Option<Box<DynamicObject>>, why: String },
+    Unreadable {
+        last: Option<Box<DynamicObject>>,
+        why: String,
+    },
 }
 
 /// Reads one route; a quorum read, never from a cache.

@@ -198,6 +198,7 @@ pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects) -> (TrafficV
         _ => None,
     });
     let routes = objects.collect();
-    let ours = |s: &Service| view.services.iter().any(|v| [v.name.clone(), canary_name(&v.name)].contains(&s.name_any()));
+    let ours =
+        |s: &Service| view.services.iter().any(|v| [v.name.clone(), canary_name(&v.name)].contains(&s.name_any()));
     (view.clone(), Raw { routes, services: services.into_iter().filter(ours).collect() })
 }

@@ -122,7 +122,8 @@ async fn serve(mut stream: TcpStream, world: Arc<Mutex<World>>) {
         for pods in &shown {
             say(&world, pods, None);
         }
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
         if stream.write_all((head + &body).as_bytes()).await.is_err() {
             return;
         }
@@ -220,9 +221,10 @@ impl World {
         let all = RATE * (scraped - self.born[pod]).max(0.0);
         let bad = self.bad.iter().filter(|(begins, _)| pod.starts_with(begins.as_str()));
         // A scrape after the beginning shows at least ten, so that the first one convicts.
-        let failed = bad.map(|(_, (since, _))| scraped - since).filter(|long| *long > 0.0).map(|long| {
-            10.0 + RATE * BAD_SHARE * long
-        });
+        let failed = bad
+            .map(|(_, (since, _))| scraped - since)
+            .filter(|long| *long > 0.0)
+            .map(|long| 10.0 + RATE * BAD_SHARE * long);
         let failed = failed.fold(0.0, f64::max);
         match part {
             Part::Good => all,

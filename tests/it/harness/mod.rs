@@ -121,19 +121,10 @@ impl Plane {
         Client::try_from(config).expect("a client")
     }
 
-    /// For `kubectl --kubeconfig`.
+    /// For `kubectl --kubeconfig`. Beside it lie `operator.kubeconfig`, for an operator that is a process of its own, and
+    /// `audit.log`.
     pub fn kubeconfig(&self) -> PathBuf {
         self.processes.kubeconfig()
-    }
-
-    /// For an operator that is a process of its own: with its service account's rights.
-    pub fn operator_kubeconfig(&self) -> PathBuf {
-        self.processes.operator_kubeconfig()
-    }
-
-    /// Where the API server notes the operator's writes.
-    pub fn audit_log(&self) -> PathBuf {
-        self.processes.audit_log()
     }
 
     /// The address of the API server.

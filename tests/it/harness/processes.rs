@@ -50,8 +50,11 @@ impl Processes {
 
         let etcd = keeper::start(&tools.join("etcd"), &etcd_flags(), &dir, "etcd.log");
         let (apiserver, server) = start_apiserver(&tools, &dir, &tokens[0]).await;
-        let accounts =
-            [("admin.kubeconfig", &tokens[0]), ("controllers.kubeconfig", &tokens[1]), ("operator.kubeconfig", &tokens[2])];
+        let accounts = [
+            ("admin.kubeconfig", &tokens[0]),
+            ("controllers.kubeconfig", &tokens[1]),
+            ("operator.kubeconfig", &tokens[2]),
+        ];
         for (file, token) in accounts {
             fs::write(dir.join(file), kubeconfig(&dir, &server, token)).expect("a kubeconfig");
         }
@@ -74,10 +77,6 @@ impl Processes {
     /// The kubeconfig of the cluster's administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("admin.kubeconfig")
-    }
-
-    pub fn operator_kubeconfig(&self) -> PathBuf {
-        self.dir.join("operator.kubeconfig")
     }
 
     pub fn audit_log(&self) -> PathBuf {

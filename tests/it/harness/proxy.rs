@@ -95,17 +95,16 @@ async fn pass_on(State((client, book)): State<Shared>, request: Request) -> Resp
     let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let mut call = Call { method: parts.method.clone(), path: path.clone(), body: body.clone(), code: 0 };
     let refused = book.lock().expect("no panic inside").rule.as_ref().and_then(|rule| rule(&call));
-    let response = match refused {
-        Some(code) => refusal(code),
-        None => {
-            parts.uri = path.parse().expect("a path");
-            parts.headers.remove("host");
-            parts.headers.remove("authorization");
-            let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
-            match client.send(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(_) => StatusCode::BAD_GATEWAY.into_response(),
-            }
+    let response = if let Some(code) = refused {
+        refusal(code)
+    } else {
+        parts.uri = path.parse().expect("a path");
+        parts.headers.remove("host");
+        parts.headers.remove("authorization");
+        let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+        match client.send(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(_) => StatusCode::BAD_GATEWAY.into_response(),
         }
     };
     call.code = response.status().as_u16();

@@ -48,6 +48,7 @@ async fn shop() -> (Shop, Proxy) {
 /// A provider for this namespace alone.
 async fn measured(shop: &Shop, metrics: &Metrics) -> String {
     let ns = &shop.ns;
+    metrics.home("shop-", ns);
     let provider = format!(
         "{{apiVersion: haldane.dev/v1alpha1, kind: MetricProvider, metadata: {{name: prometheus-{ns}}}, spec: {{url: '{}', \
          allowedNamespaces: [{ns}], scrapeInterval: 1s}}}}",
@@ -92,11 +93,15 @@ async fn a_breach_waits_for_no_read() {
     assert!(writes[..decision].iter().all(|w| w.path.contains("/releases/")), "{writes:?}");
     assert!(withdraws(&writes[decision + 1]), "{:?}", writes[decision + 1]);
     proxy.no_rule();
+    metrics.heal("shop-r");
     let status = shop.phase("shop", "RolledBack").await;
     let cause = &status.memory.rejected[0];
     assert_eq!(cause.cause, CauseKind::Bad);
     assert!(cause.message.starts_with("error rate "), "{}", cause.message);
-    assert_eq!(status.memory.history.last().and_then(|h| h.report.as_ref()).map(|r| r.written_at.is_some()), Some(true));
+    assert_eq!(
+        status.memory.history.last().and_then(|h| h.report.as_ref()).map(|r| r.written_at.is_some()),
+        Some(true)
+    );
     shop.assert_home("shop:1").await;
     shop.recorder.assert_honest("shop");
 }

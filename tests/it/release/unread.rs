@@ -36,8 +36,10 @@ async fn unreadable(path: &'static str, traffic: bool) {
     shop.wish(Wish { checks, ..SOON_UP }).await;
     shop.in_step().await;
     proxy.rule(move |call| (call.is_read() && call.path.contains(path)).then_some(500));
-    eventually(&format!("{path} cannot be read"), SOON, async || proxy.calls().iter().any(|c| c.code == 500).then_some(()))
-        .await;
+    eventually(&format!("{path} cannot be read"), SOON, async || {
+        proxy.calls().iter().any(|c| c.code == 500).then_some(())
+    })
+    .await;
 
     // The step's time is over long ago, and nothing has risen.
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -63,9 +65,11 @@ async fn unreadable(path: &'static str, traffic: bool) {
         let candidates = shop.pods_of("shop:2").await;
         assert!(!candidates.is_empty(), "{path}: its pods may still be sent to");
         proxy.no_rule();
-        shop.until("shop", "confirmed at last", |s| {
-            !matches!(&s.state, Some(State::Draining { report, .. }) if report.confirmed_at.is_none())
-        })
+        shop.until(
+            "shop",
+            "confirmed at last",
+            |s| !matches!(&s.state, Some(State::Draining { report, .. }) if report.confirmed_at.is_none()),
+        )
         .await;
     } else {
         shop.until("shop", "on its way home", |s| {
