@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use kube::Config;
+use kube::{Client, Config};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     controller::{
         active::Active,
-        client::{CALL_LIMIT, Fence, guarded},
+        client::{CALL_LIMIT, Fence, guarded, plain},
         context::{Context, Kicks},
         lease::{Lease, election::Timing},
         pass::Work,
@@ -99,13 +99,23 @@ pub async fn start(
     work: impl FnOnce(&Context) -> anyhow::Result<Arc<dyn Work>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    start_over(args, |limit| plain(config.clone(), limit), work, stop).await
+}
+
+/// As `start`, over connections that `connect` makes; what it is given is how long connecting may take.
+pub async fn start_over(
+    args: RunArgs,
+    connect: impl Fn(Duration) -> kube::Result<Client>,
+    work: impl FnOnce(&Context) -> anyhow::Result<Arc<dyn Work>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let identity = args.identity.clone().unwrap_or_else(own_name);
     let listener = http::bind(args.address).await.with_context(|| format!("{} cannot be opened", args.address))?;
     let metrics = Metrics::default();
     let (fence, timing) = (Fence::closed(), Timing::default());
-    let client = guarded(config.clone(), fence.clone(), metrics.calls(), CALL_LIMIT)?;
-    let watch_client = guarded(config.clone(), Fence::closed(), metrics.calls(), CALL_LIMIT)?;
-    let lease_client = guarded(config, Fence::open(), metrics.calls(), timing.call)?;
+    let client = guarded(connect(CALL_LIMIT)?, fence.clone(), metrics.calls(), CALL_LIMIT);
+    let watch_client = guarded(connect(CALL_LIMIT)?, Fence::closed(), metrics.calls(), CALL_LIMIT);
+    let lease_client = guarded(connect(timing.call)?, Fence::open(), metrics.calls(), timing.call);
     let (lease, leading) = Lease::new(lease_client, &args.namespace, &args.lease, &identity, timing, fence);
 
     let kicks = Kicks::default();

@@ -153,14 +153,18 @@ impl Calls {
     }
 }
 
-/// A client whose calls end within `limit`, whose writes pass the fence, and whose reads are tried once more when the
-/// API server is busy. Watches are bounded by their own watcher only once they have begun to answer.
-pub fn guarded(mut config: Config, fence: Fence, calls: Arc<Calls>, limit: Duration) -> kube::Result<Client> {
+/// A connection to the API server, for `guarded`: nothing is repeated on it, and connecting takes no longer than `limit`.
+pub fn plain(mut config: Config, limit: Duration) -> kube::Result<Client> {
     // kube's own retry repeats writes for minutes; a write of ours must be over before somebody else may lead.
     config.default_retry = false;
     config.connect_timeout = Some(limit);
-    let namespace = config.default_namespace.clone();
-    let raw = Client::try_from(config)?;
+    Client::try_from(config)
+}
+
+/// A client whose calls end within `limit`, whose writes pass the fence, and whose reads are tried once more when the
+/// API server is busy. Watches are bounded by their own watcher only once they have begun to answer.
+pub fn guarded(raw: Client, fence: Fence, calls: Arc<Calls>, limit: Duration) -> Client {
+    let namespace = raw.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
         let (raw, fence, calls) = (raw.clone(), fence.clone(), calls.clone());
         async move {
@@ -178,7 +182,7 @@ pub fn guarded(mut config: Config, fence: Fence, calls: Arc<Calls>, limit: Durat
             }
         }
     });
-    Ok(Client::new(service, namespace))
+    Client::new(service, namespace)
 }
 
 /// The whole answer, but for a watch: of that only its beginning.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use haldane::controller::{
-    client::{CALL_LIMIT, Calls, Fence, Verb, guarded, not_leader},
+    client::{CALL_LIMIT, Calls, Fence, Verb, guarded, not_leader, plain},
     lease::{Lease, election::Timing},
 };
 use k8s_openapi::api::{coordination::v1::Lease as Object, core::v1::ConfigMap};
@@ -121,7 +121,7 @@ async fn a_frozen_leader_wakes_up_behind_the_fence() {
             let (lease, leading) =
                 Lease::new(client, &own_ns, "haldane", "frozen", Timing::default(), own_fence.clone());
             tokio::spawn(lease.run(CancellationToken::new()));
-            let work = guarded(config, own_fence, own_calls, CALL_LIMIT).unwrap();
+            let work = guarded(plain(config, CALL_LIMIT).unwrap(), own_fence, own_calls, CALL_LIMIT);
             tell.send(leading).unwrap();
             frozen.await.unwrap();
             thawed.recv().unwrap();

@@ -1,6 +1,9 @@
 //! Everything that is tested against a real API server, as one binary: it is linked once, and shares one control plane.
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
+/// The shared API server needs nothing special here.
+const API_SERVER_FLAGS: &str = "";
+
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

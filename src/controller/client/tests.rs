@@ -40,7 +40,7 @@ fn busy() -> Response<Answer> {
 fn maps(uri: http::Uri, fence: &Fence, limit: Duration) -> (Api<ConfigMap>, Arc<Calls>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let calls = Arc::new(Calls::default());
-    let client = guarded(Config::new(uri), fence.clone(), calls.clone(), limit).unwrap();
+    let client = guarded(plain(Config::new(uri), limit).unwrap(), fence.clone(), calls.clone(), limit);
     (Api::namespaced(client, "default"), calls)
 }
 

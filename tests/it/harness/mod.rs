@@ -25,6 +25,7 @@
 //! - `pods::Agent` makes pods run; `gateway::Gateway` accepts HTTPRoutes; `metrics::Metrics` is a Prometheus. All stop when
 //!   dropped. `proxy::Proxy` stands before the API server, notes the operator's calls and refuses those a test names.
 //! - `eventually` looks every 50 ms. The closure gives `Some`, or `Ok`; an `Err(what was seen)` shows in the panic.
+//! - `API_SERVER_FLAGS` in the `main.rs` of each test binary is what its API server is started with beside the rest.
 //! - Tests that stop the controllers must not share: `harness::own_plane()` starts a control plane for one test, with
 //!   `stop_controllers()` and `continue_controllers()`.
 
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod pods;
 mod processes;
 pub mod proxy;
+pub mod shop;
 mod yaml;
 
 use std::{
@@ -125,6 +127,11 @@ impl Plane {
     /// `audit.log`.
     pub fn kubeconfig(&self) -> PathBuf {
         self.processes.kubeconfig()
+    }
+
+    /// The socket of the store under the API server.
+    pub fn etcd_socket(&self) -> PathBuf {
+        self.processes.etcd_socket()
     }
 
     /// The address of the API server.

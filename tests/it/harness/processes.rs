@@ -83,6 +83,11 @@ impl Processes {
         self.dir.join("audit.log")
     }
 
+    /// Where etcd answers.
+    pub fn etcd_socket(&self) -> PathBuf {
+        self.dir.join("client:1")
+    }
+
     pub async fn admin_config(&self) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("our own kubeconfig");
         Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config")
@@ -207,7 +212,8 @@ fn apiserver_flags(port: u16) -> Vec<String> {
          --service-cluster-ip-range=10.96.0.0/16 --token-auth-file=tokens.csv --authorization-mode=RBAC \
          --anonymous-auth=false --endpoint-reconciler-type=none --advertise-address=192.0.2.1 --profiling=false \
          --enable-priority-and-fairness=false --max-requests-inflight=0 --max-mutating-requests-inflight=0 \
-         --audit-policy-file=audit.yaml --audit-log-path=audit.log --audit-log-mode=blocking"
+         --audit-policy-file=audit.yaml --audit-log-path=audit.log --audit-log-mode=blocking {}",
+        crate::API_SERVER_FLAGS
     ))
 }
 

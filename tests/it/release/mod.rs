@@ -33,55 +33,12 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    harness::{self, Plane, SOON, Write, eventually, gateway, gateway::Gateway, pods},
+    harness::{self, Plane, SOON, Write, eventually, gateway, gateway::Gateway, pods, shop::SHOP},
     kstatus::Recorder,
 };
 
 /// Longer than any way of a release with a plan of seconds: a way back that nothing measures stands 30 s on its pods.
 const LONG: Duration = Duration::from_mins(3);
-
-/// Fields of a route that the operator knows nothing of must come through unchanged too.
-const SHOP: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: shop, labels: {team: web}, annotations: {note: kept}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: shop}}
-  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
-  template:
-    metadata: {labels: {app: shop}, annotations: {note: kept}}
-    spec:
-      containers:
-      - {name: app, image: 'shop:1', ports: [{name: http, containerPort: 8080}], env: [{name: A, value: b}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: shop, annotations: {prometheus.io/scrape: 'true'}}
-spec: {selector: {app: shop}, ports: [{name: http, port: 80, targetPort: http}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: other}
-spec: {selector: {app: other}, ports: [{name: http, port: 80}]}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: shop, labels: {team: web}}
-spec:
-  hostnames: [shop.example]
-  parentRefs: [{name: front, sectionName: http}]
-  rules:
-  - matches: [{path: {type: PathPrefix, value: /shop}, headers: [{name: x-lang, value: en}]}]
-    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
-    timeouts: {request: 10s}
-    backendRefs:
-    - name: shop
-      port: 80
-      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-a, value: b}]}}]
-  - matches: [{path: {type: PathPrefix, value: /other}}]
-    backendRefs: [{name: other, port: 80, weight: 7}]
-";
 
 /// One Deployment with its Service and route, and an operator of its own that looks after its namespace.
 pub struct Shop {

@@ -1,0 +1,122 @@
+//! How a story ended, so that it can be compared with another telling of it: everything in the namespace without names,
+//! times and numbers that are new each time, and how many objects were made and deleted on the way.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::audit::{Ledger, world::ready};
+
+/// By kind and name.
+pub type Ending = BTreeMap<String, Value>;
+
+/// Compared as objects. Pods and Events are counted instead, for their names are new each time.
+const KINDS: [&str; 7] = ["deployments", "replicasets", "services", "httproutes", "releases", "jobs", "releaseactions"];
+
+pub fn ending(ledger: &Ledger) -> Ending {
+    let world = ledger.world();
+    let mut ending = Ending::new();
+    for kind in KINDS {
+        for (name, object) in world.all(kind) {
+            ending.insert(format!("{kind} {name}"), plain(kind, object));
+        }
+        let (made, deleted) = ledger.made.get(kind).copied().unwrap_or_default();
+        ending.insert(format!("{kind} made and deleted"), json!([made, deleted]));
+    }
+    let mut count = |what: String| {
+        let n = ending.get(&what).and_then(Value::as_u64).unwrap_or(0);
+        ending.insert(what, json!(n + 1));
+    };
+    for (_, pod) in world.all("pods") {
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        count(format!("pods of {image}, {}", if ready(pod) { "ready" } else { "not ready" }));
+    }
+    for (_, event) in world.all("events") {
+        if event["reportingController"] == "haldane.dev/operator"
+            || event["reportingComponent"] == "haldane.dev/operator"
+        {
+            count(format!("Events {}", event["reason"]));
+        }
+    }
+    let pods = ledger.made.get("pods").copied().unwrap_or_default();
+    ending.insert("pods made and deleted".into(), json!([pods.0, pods.1]));
+    ending
+}
+
+/// What differs, object by object.
+pub fn differences(reference: &Ending, now: &Ending) -> Vec<String> {
+    let mut keys: Vec<&String> = reference.keys().chain(now.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let nothing = Value::Null;
+    let pairs =
+        keys.into_iter().map(|key| (key, reference.get(key).unwrap_or(&nothing), now.get(key).unwrap_or(&nothing)));
+    pairs.filter(|(_, was, is)| was != is).map(|(key, was, is)| apart(key, was, is)).collect()
+}
+
+/// The smallest part that differs.
+fn apart(path: &str, was: &Value, is: &Value) -> String {
+    if let (Some(a), Some(b)) = (was.as_object(), is.as_object()) {
+        let keys = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));
+        let inner: Vec<String> = keys
+            .filter(|k| was[k.as_str()] != is[k.as_str()])
+            .map(|k| apart(&format!("{path}.{k}"), &was[k.as_str()], &is[k.as_str()]))
+            .collect();
+        return inner.join("; ");
+    }
+    format!("{path} was {was} and is {is}")
+}
+
+/// An object without what is new each time.
+fn plain(kind: &str, object: &Value) -> Value {
+    let meta = &object["metadata"];
+    let mut out = json!({
+        "labels": meta["labels"],
+        "annotations": meta["annotations"],
+        "finalizers": meta["finalizers"],
+        "deleting": !meta["deletionTimestamp"].is_null(),
+        "spec": object["spec"],
+    });
+    match kind {
+        "services" => {
+            for field in ["clusterIP", "clusterIPs"] {
+                out["spec"].as_object_mut().map(|spec| spec.remove(field));
+            }
+        }
+        "releases" => out["status"] = object["status"].clone(),
+        "replicasets" | "deployments" => {
+            for field in ["replicas", "readyReplicas", "availableReplicas", "unavailableReplicas"] {
+                out[field] = object["status"][field].clone();
+            }
+        }
+        _ => {}
+    }
+    mask(&mut out);
+    out
+}
+
+/// Blots out moments and identities.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields_of(fields),
+        Value::Array(list) => list.iter_mut().for_each(mask),
+        Value::String(text) => {
+            if text.parse::<jiff::Timestamp>().is_ok() {
+                "a moment".clone_into(text);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fields_of(fields: &mut Map<String, Value>) {
+    for (key, value) in fields.iter_mut() {
+        match key.as_str() {
+            "haldane.dev/release-uid" | "haldane.dev/paused-by" | "releaseUid" | "targetUid" => *value = json!("a UID"),
+            "handledActions" => *value = json!(value.as_array().map_or(0, Vec::len)),
+            // Which moments are known depends on which process saw them; how it is known does not.
+            "report" => *value = value["proof"].clone(),
+            _ => mask(value),
+        }
+    }
+}

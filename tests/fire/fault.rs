@@ -1,0 +1,311 @@
+//! The line between one Release's operator and the API server: it names and numbers everything that has an effect, and
+//! does to it what a plan says. What it does not name passes untouched.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use http::{Method, Request, Response};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio::{runtime::Handle, sync::watch};
+use tower::BoxError;
+
+/// What can happen to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The operator is gone before the write is sent.
+    DieBefore,
+    /// The write is applied, and the operator is gone before it has the answer.
+    DieAfter,
+    /// The write is applied, and its answer is lost; the operator lives.
+    AnswerLost,
+    /// Instead of being applied it is answered so.
+    Conflict,
+    TooMany,
+    Broken,
+    Away,
+    /// It is never sent and never answered.
+    Timeout,
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::DieBefore,
+        Self::DieAfter,
+        Self::AnswerLost,
+        Self::Conflict,
+        Self::TooMany,
+        Self::Broken,
+        Self::Away,
+        Self::Timeout,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DieBefore => "die-before",
+            Self::DieAfter => "die-after",
+            Self::AnswerLost => "answer-lost",
+            Self::Conflict => "409",
+            Self::TooMany => "429",
+            Self::Broken => "500",
+            Self::Away => "503",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// The answer instead of the effect: code, reason, and when to ask again.
+    pub const fn answer(self) -> Option<(u16, &'static str, Option<u32>)> {
+        match self {
+            Self::Conflict => Some((409, "Conflict", None)),
+            Self::TooMany => Some((429, "TooManyRequests", Some(1))),
+            Self::Broken => Some((500, "InternalError", None)),
+            Self::Away => Some((503, "ServiceUnavailable", None)),
+            _ => None,
+        }
+    }
+}
+
+/// The nth effect of this name in a story.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub what: String,
+    pub nth: u32,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} #{}", self.what, self.nth)
+    }
+}
+
+/// One line, over all lives of its operator. Cheap to clone.
+#[derive(Clone)]
+pub struct Line(Arc<Inner>);
+
+struct Inner {
+    raw: Client,
+    /// Calls are made here, so that one on its way outlives the operator that sent it.
+    runtime: Handle,
+    book: Mutex<Book>,
+    /// The number of the present life; 0 when none shall follow.
+    life: watch::Sender<u32>,
+}
+
+#[derive(Default)]
+struct Book {
+    counting: bool,
+    counts: BTreeMap<String, u32>,
+    points: Vec<Point>,
+    plan: Vec<(Point, Fault)>,
+    fired: Vec<(Point, Fault)>,
+}
+
+impl Line {
+    /// Over `raw`, whose calls are made on the runtime of the caller.
+    pub fn new(raw: Client) -> Self {
+        let (life, _) = watch::channel(1);
+        Self(Arc::new(Inner { raw, runtime: Handle::current(), book: Mutex::default(), life }))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.book.lock().expect("no panic inside")
+    }
+
+    /// From now on effects are counted, and this happens to some of them.
+    pub fn count(&self, plan: Vec<(Point, Fault)>) {
+        let mut book = self.book();
+        book.counting = true;
+        book.plan = plan;
+    }
+
+    /// What has happened to effects so far, by the plan.
+    pub fn fired(&self) -> Vec<(Point, Fault)> {
+        self.book().fired.clone()
+    }
+
+    /// All effects so far, in their order.
+    pub fn points(&self) -> Vec<Point> {
+        self.book().points.clone()
+    }
+
+    pub fn life(&self) -> u32 {
+        *self.0.life.borrow()
+    }
+
+    /// Resolves when this life is over.
+    pub async fn over(&self, life: u32) {
+        let mut lives = self.0.life.subscribe();
+        let _line_gone = lives.wait_for(|now| *now != life).await;
+    }
+
+    /// The operator is gone at this moment; the next one begins.
+    pub fn die(&self) {
+        self.0.life.send_modify(|life| *life += u32::from(*life > 0));
+    }
+
+    /// The operator is gone, and none follows.
+    pub fn end(&self) {
+        self.0.life.send_replace(0);
+    }
+
+    /// Notes an effect that is about to happen; what is to become of it.
+    pub fn effect(&self, what: &str) -> Option<Fault> {
+        let mut book = self.book();
+        if !book.counting {
+            return None;
+        }
+        let nth = book.counts.entry(what.to_owned()).or_default();
+        *nth += 1;
+        let point = Point { what: what.to_owned(), nth: *nth };
+        book.points.push(point.clone());
+        let at = book.plan.iter().position(|(planned, _)| *planned == point)?;
+        let shot = book.plan.remove(at);
+        book.fired.push(shot.clone());
+        Some(shot.1)
+    }
+
+    /// A client of this life. Made on the operator's runtime.
+    pub fn client(&self, life: u32) -> Client {
+        let line = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let line = line.clone();
+            async move {
+                tokio::select! {
+                    biased;
+                    () = line.over(life) => std::future::pending().await,
+                    answer = line.call(request) => answer,
+                }
+            }
+        });
+        Client::new(service, self.0.raw.default_namespace())
+    }
+
+    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        if request.method() == Method::GET {
+            return self.send(request).await;
+        }
+        let (parts, body) = request.into_parts();
+        let bytes = body.collect_bytes().await?;
+        let json = serde_json::from_slice(&bytes).unwrap_or_default();
+        let fault = name(&parts.method, parts.uri.path(), &json).and_then(|what| self.effect(&what));
+        let request = Request::from_parts(parts, Body::from(bytes));
+        match fault {
+            None => self.send(request).await,
+            Some(Fault::DieBefore) => {
+                self.die();
+                std::future::pending().await
+            }
+            Some(Fault::DieAfter) => {
+                let _lost = self.send(request).await;
+                self.die();
+                std::future::pending().await
+            }
+            Some(Fault::AnswerLost) => {
+                let _lost = self.send(request).await;
+                Err("the connection broke off".into())
+            }
+            Some(Fault::Timeout) => std::future::pending().await,
+            Some(refused) => Ok(refusal(refused)),
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let raw = self.0.raw.clone();
+        let sent = self.0.runtime.spawn(async move { raw.send(request).await });
+        Ok(sent.await??)
+    }
+}
+
+fn refusal(fault: Fault) -> Response<Body> {
+    let (code, reason, after) = fault.answer().expect("a fault with an answer");
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
+        "message": "as the test says",
+    });
+    let mut answer = Response::builder().status(code).header("content-type", "application/json");
+    if let Some(after) = after {
+        answer = answer.header("retry-after", after);
+    }
+    answer.body(Body::from(status.to_string().into_bytes())).expect("an answer")
+}
+
+/// What a write is called: the same in each run of a story. `None`: leadership has tests of its own.
+fn name(method: &Method, path: &str, body: &Value) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').skip_while(|part| *part != "namespaces").skip(2).collect();
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let (resource, named) = (*parts.first()?, parts.get(1..).unwrap_or_default().join("/"));
+    if resource == "leases" {
+        return None;
+    }
+    Some(match *method {
+        Method::POST if resource == "events" => format!("create event {}", text(&body["reason"])),
+        Method::POST => format!("create {resource} {}", text(&body["metadata"]["name"])),
+        Method::DELETE => format!("delete {resource} {named}"),
+        _ if named.ends_with("/status") => format!("status {}", state(&body["status"]["state"])),
+        _ => format!("patch {resource} {named} {}", edits(body)),
+    })
+}
+
+/// The State in a few words.
+fn state(state: &Value) -> String {
+    let Some((name, inner)) = state.as_object().and_then(|s| s.iter().next()) else { return "none".into() };
+    let step = inner["step"].as_u64().map_or_else(String::new, |step| format!(" {}", step + 1));
+    let part = inner["part"].as_str().map_or_else(String::new, |part| format!(" {part}"));
+    let settled = if inner["settled"].is_null() { "" } else { " settled" };
+    format!("{name}{step}{part}{settled}")
+}
+
+/// What a JSON patch changes, and of a route the share.
+fn edits(patch: &Value) -> String {
+    let ops = patch.as_array().map_or(&[][..], Vec::as_slice).iter().filter(|op| op["op"] != "test");
+    let one = |op: &Value| {
+        let path = op["path"].as_str().unwrap_or_default();
+        if path == "/spec/rules" {
+            let rules = op["value"].as_array().map_or(&[][..], Vec::as_slice);
+            let mut refs = rules.iter().filter_map(|rule| rule["backendRefs"].as_array()).filter(|refs| refs.len() > 1);
+            let canary =
+                refs.find_map(|refs| refs.iter().find(|r| r["name"].as_str().is_some_and(|n| n.ends_with("-canary"))));
+            return canary.map_or_else(|| "restored".into(), |canary| format!("at {}", canary["weight"]));
+        }
+        let last = path.rsplit('/').next().unwrap_or_default().replace("~1", "/");
+        let sign = match op["op"].as_str() {
+            Some("remove") => "-",
+            _ => "+",
+        };
+        format!("{sign}{last}")
+    };
+    ops.map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_write_has_the_same_name_in_each_run() {
+        let patch = |path: &str, body: Value| name(&Method::PATCH, path, &body);
+        assert_eq!(
+            patch(
+                "/apis/haldane.dev/v1alpha1/namespaces/t7/releases/shop/status",
+                json!({"status": {"state": {"stepping": {"step": 0, "settled": "2026-01-01T00:00:00Z"}}}})
+            ),
+            Some("status stepping 1 settled".into())
+        );
+        let pin = json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u"},
+            {"op": "add", "path": "/spec/selector/pod-template-hash", "value": "h1"},
+        ]);
+        assert_eq!(
+            patch("/api/v1/namespaces/t7/services/shop", pin),
+            Some("patch services shop +pod-template-hash".into())
+        );
+        let refs = json!([{"name": "shop", "weight": 80}, {"name": "shop-canary", "weight": 20}]);
+        let route = json!([{"op": "replace", "path": "/spec/rules", "value": [{"backendRefs": refs}]}]);
+        let path = "/apis/gateway.networking.k8s.io/v1/namespaces/t7/httproutes/shop";
+        assert_eq!(patch(path, route), Some("patch httproutes shop at 20".into()));
+        assert_eq!(patch("/apis/coordination.k8s.io/v1/namespaces/haldane-system/leases/t7", json!({})), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! A namespace with the shop, its played pods and gateway, and an operator on a line that can fail.
+
+use std::{sync::Arc, time::Duration};
+
+use haldane::{
+    api::{Release, State, status::ReleaseStatus},
+    controller::client::{CALL_LIMIT, plain},
+};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    core::NamespaceResourceScope,
+};
+use serde_json::json;
+
+use crate::{
+    audit::Auditor,
+    fault::Line,
+    harness::{Plane, gateway::Gateway, own_plane, pods, shop::SHOP, within},
+    operator::Operator,
+    sink::{NOTIFIER, Sink},
+};
+
+/// Longer than any story takes, also with a fault in it and many beside it.
+const LONG: Duration = Duration::from_mins(4);
+
+/// What all stages of a test share.
+pub struct Theatre {
+    pub plane: Plane,
+    pub auditor: Auditor,
+    pub sink: Sink,
+    admin: Client,
+    raw: Client,
+}
+
+impl Theatre {
+    /// With a control plane of its own: what the auditor reads is this test's.
+    pub async fn open() -> Arc<Self> {
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let plane = own_plane().await;
+        let raw = plain(plane.operator_config(), CALL_LIMIT).expect("a client");
+        let (auditor, sink) = (Auditor::start(&plane), Sink::open(&plane).await);
+        Arc::new(Self { admin: plane.client(), plane, auditor, sink, raw })
+    }
+}
+
+/// One story's namespace.
+pub struct Stage {
+    pub theatre: Arc<Theatre>,
+    pub ns: String,
+    pub agent: pods::Agent,
+    pub line: Line,
+    _gateway: Gateway,
+    _operator: Operator,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Wish {
+    pub image: &'static str,
+    /// How long the first step lasts.
+    pub first: &'static str,
+    /// By a route, or by numbers of pods.
+    pub routed: bool,
+}
+
+pub const QUICK: Wish = Wish { image: "shop:2", first: "1s", routed: true };
+pub const STAYS: Wish = Wish { first: "1h", ..QUICK };
+
+/// What a story could not reach, and what was seen last.
+pub type Story<T> = Result<T, String>;
+
+impl Stage {
+    pub async fn open(theatre: &Arc<Theatre>) -> Story<Self> {
+        let plane = &theatre.plane;
+        let ns = plane.namespace().await;
+        let (agent, gateway) = (pods::Agent::start(plane, &ns), Gateway::start(plane, &ns));
+        plane.apply_yaml(&ns, SHOP).await;
+        let line = Line::new(theatre.raw.clone());
+        theatre.sink.attend(&ns, &line);
+        let operator = Operator::start(&ns, &line);
+        let stage = Self { theatre: theatre.clone(), ns, agent, line, _gateway: gateway, _operator: operator };
+        let deployments: Api<Deployment> = stage.api();
+        within(LONG, async || {
+            let status = deployments.get("shop").await.ok()?.status?;
+            (status.available_replicas == Some(2)).then_some(())
+        })
+        .await
+        .map_err(|last| format!("the Deployment does not run: {last}"))?;
+        Ok(stage)
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.theatre.admin.clone(), &self.ns)
+    }
+
+    pub async fn wish(&self, wish: Wish) {
+        let Wish { image, first, routed } = wish;
+        let version = image.rsplit(':').next().expect("a tag");
+        let traffic =
+            if routed { "{routes: [{name: shop}], canaryHeader: {name: x-canary, value: 'true'}}" } else { "{}" };
+        let text = format!(
+            "
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {{name: shop}}
+spec:
+  targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
+  version: '{version}'
+  images: {{app: '{image}'}}
+  traffic: {traffic}
+  plan: {{steps: [{{pods: 1, weight: 20, for: {first}}}, {{weight: 100, for: 0s}}], watch: {{for: 1s}}, deadline: 2m}}
+  checks: {{warmUp: 0s}}
+  notify: [{{notifier: {NOTIFIER}}}]
+"
+        );
+        self.theatre.plane.apply_yaml(&self.ns, &text).await;
+    }
+
+    pub async fn status(&self) -> Option<ReleaseStatus> {
+        self.api::<Release>().get_opt("shop").await.ok()??.status
+    }
+
+    /// Returns when its status is so.
+    pub async fn until(&self, what: &str, so: impl Fn(&ReleaseStatus) -> bool) -> Story<ReleaseStatus> {
+        let looked = within(LONG, async || match self.status().await {
+            Some(status) if so(&status) => Ok(status),
+            other => Err(other.map(|s| format!("{}: {}", s.phase, s.message))),
+        });
+        looked.await.map_err(|last| format!("not within {LONG:?}: {what}; last: {last}"))
+    }
+
+    /// Returns when the first step has its traffic.
+    pub async fn in_step(&self) -> Story<()> {
+        let settled = |status: &ReleaseStatus| matches!(status.state, Some(State::Stepping { settled: Some(_), .. }));
+        self.until("settled in its step", settled).await.map(drop)
+    }
+
+    /// Returns when the Release rests so and nothing is left to tell.
+    pub async fn rests(&self, phase: &str, version: &str) -> Story<()> {
+        let so =
+            |s: &ReleaseStatus| s.phase == phase && s.version.as_deref() == Some(version) && s.memory.outbox.is_empty();
+        self.until(&format!("{phase} with {version}, all told"), so).await.map(drop)
+    }
+
+    pub async fn order(&self, kind: &str) {
+        let release = self.api::<Release>().get("shop").await.expect("the Release");
+        let status = release.status.clone().expect("a status");
+        let revision = status.candidate_revision.or(status.stable_revision).expect("a revision");
+        let text = format!(
+            "{{apiVersion: haldane.dev/v1alpha1, kind: ReleaseAction, metadata: {{name: shop-order}}, spec: {{release: shop, \
+             releaseUid: {}, revision: '{revision}', type: {kind}, by: sam}}}}",
+            release.uid().expect("a UID"),
+        );
+        let sam = self.theatre.plane.client_as("sam", &["system:masters"]);
+        self.theatre.plane.create_yaml(&sam, &self.ns, &text).await.expect("the order is taken");
+    }
+
+    pub async fn delete(&self) {
+        self.api::<Release>().delete("shop", &DeleteParams::default()).await.expect("deleting is allowed");
+    }
+
+    /// Returns when the Release is gone.
+    pub async fn gone(&self) -> Story<()> {
+        let looked = within(LONG, async || match self.api::<Release>().get_opt("shop").await {
+            Ok(None) => Ok(()),
+            Ok(Some(release)) => Err(release.status.map(|s| format!("{}: {}", s.phase, s.message))),
+            Err(error) => Err(Some(error.to_string())),
+        });
+        looked.await.map_err(|last| format!("the Release is not gone; last: {last}"))
+    }
+
+    /// A revision of the store that is later than all that has happened so far.
+    pub async fn revision(&self) -> i64 {
+        let namespaces: Api<Namespace> = Api::all(self.theatre.admin.clone());
+        let mark = json!({"metadata": {"annotations": {"read": "to here"}}});
+        let marked = namespaces.patch(&self.ns, &PatchParams::default(), &Patch::Merge(mark)).await.expect("a mark");
+        marked.resource_version().and_then(|v| v.parse().ok()).expect("a revision")
+    }
+}

@@ -1,0 +1,84 @@
+//! The stories that are told again and again: what a person does, and how it ends.
+
+use crate::{
+    harness::pods,
+    stage::{QUICK, STAYS, Stage, Story, Wish},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tale {
+    /// A good version arrives.
+    Promotion,
+    /// A version crashes in its step and goes back.
+    Rollback,
+    /// A newer version takes the place of one on its way.
+    Superseded,
+    /// After a success the way back is ordered.
+    Undo,
+    /// The Release is deleted in the middle of a step.
+    Deletion,
+    /// As Promotion and Rollback, without a route: shares by numbers of pods.
+    PromotionByNumbers,
+    RollbackByNumbers,
+}
+
+const BY_NUMBERS: Wish = Wish { routed: false, ..QUICK };
+
+impl Tale {
+    pub const ALL: [Self; 7] = [
+        Self::Promotion,
+        Self::Rollback,
+        Self::Superseded,
+        Self::Undo,
+        Self::Deletion,
+        Self::PromotionByNumbers,
+        Self::RollbackByNumbers,
+    ];
+
+    /// What comes before anything is counted.
+    pub async fn prelude(self, stage: &Stage) -> Story<()> {
+        match self {
+            Self::Undo => {
+                stage.wish(QUICK).await;
+                stage.rests("Succeeded", "2").await
+            }
+            Self::Deletion => {
+                stage.wish(STAYS).await;
+                stage.in_step().await?;
+                stage.until("all told", |status| status.memory.outbox.is_empty()).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The story itself, up to where it rests.
+    pub async fn play(self, stage: &Stage) -> Story<()> {
+        match self {
+            Self::Promotion | Self::PromotionByNumbers => {
+                stage.wish(Wish { routed: self == Self::Promotion, ..BY_NUMBERS }).await;
+                stage.rests("Succeeded", "2").await
+            }
+            Self::Rollback | Self::RollbackByNumbers => {
+                stage.wish(Wish { routed: self == Self::Rollback, ..STAYS }).await;
+                stage.in_step().await?;
+                stage.agent.crash(pods::of_image("shop:2"));
+                stage.rests("RolledBack", "2").await
+            }
+            Self::Superseded => {
+                stage.wish(STAYS).await;
+                stage.in_step().await?;
+                stage.wish(Wish { image: "shop:3", ..QUICK }).await;
+                stage.rests("Succeeded", "3").await
+            }
+            Self::Undo => {
+                stage.order("Rollback").await;
+                let undone = |message: &str| message.contains("was rejected");
+                stage.until("2 is rejected", |s| undone(&s.message) && s.memory.outbox.is_empty()).await.map(drop)
+            }
+            Self::Deletion => {
+                stage.delete().await;
+                stage.gone().await
+            }
+        }
+    }
+}
