@@ -12,6 +12,7 @@ use super::context::Key;
 use crate::{
     act::effect::Effect,
     api::{Release, State, status::Evidence},
+    decide::goal::Goal,
     observe::{clock, seen::Seen, traffic::Raw},
 };
 
@@ -113,6 +114,9 @@ impl Kept {
     }
 
     pub fn learn(&mut self, state: &State, evidence: Option<Evidence>) {
+        if self.evidence.as_ref().is_none_or(|(before, _)| Goal::of(before) != Goal::of(state)) {
+            self.heals.clear(); // the same write for another goal is no heal
+        }
         self.evidence = Some((state.clone(), evidence));
     }
 

@@ -198,7 +198,7 @@ impl Passes {
         let plan = steps(&decision.goal, &stable.revision, seen);
         for effect in plan.iter().filter(|e| wanted(e)) {
             if !urgent && self.keep.with(key, &uid, |kept| kept.undone(effect)) {
-                continue;
+                return Ok(false); // what comes after it is only safe behind it
             }
             let outcome = match effect {
                 Effect::Route { route, weight: 0, .. } if urgent => self.take_away(key, route, effect, &scope).await,

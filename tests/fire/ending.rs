@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::audit::{Ledger, world::ready};
 
@@ -13,12 +13,12 @@ pub type Ending = BTreeMap<String, Value>;
 /// Compared as objects. Pods and Events are counted instead, for their names are new each time.
 const KINDS: [&str; 7] = ["deployments", "replicasets", "services", "httproutes", "releases", "jobs", "releaseactions"];
 
-pub fn ending(ledger: &Ledger) -> Ending {
+pub fn ending(ledger: &Ledger, ns: &str) -> Ending {
     let world = ledger.world();
     let mut ending = Ending::new();
     for kind in KINDS {
         for (name, object) in world.all(kind) {
-            ending.insert(format!("{kind} {name}"), plain(kind, object));
+            ending.insert(format!("{kind} {name}"), plain(kind, object, ns));
         }
         let (made, deleted) = ledger.made.get(kind).copied().unwrap_or_default();
         ending.insert(format!("{kind} made and deleted"), json!([made, deleted]));
@@ -68,7 +68,7 @@ fn apart(path: &str, was: &Value, is: &Value) -> String {
 }
 
 /// An object without what is new each time.
-fn plain(kind: &str, object: &Value) -> Value {
+fn plain(kind: &str, object: &Value, ns: &str) -> Value {
     let meta = &object["metadata"];
     let mut out = json!({
         "labels": meta["labels"],
@@ -91,32 +91,43 @@ fn plain(kind: &str, object: &Value) -> Value {
         }
         _ => {}
     }
-    mask(&mut out);
+    mask(&mut out, ns);
     out
 }
 
 /// Blots out moments and identities.
-fn mask(value: &mut Value) {
+fn mask(value: &mut Value, ns: &str) {
     match value {
-        Value::Object(fields) => fields_of(fields),
-        Value::Array(list) => list.iter_mut().for_each(mask),
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match key.as_str() {
+                    "haldane.dev/release-uid" | "haldane.dev/paused-by" | "releaseUid" | "targetUid" => {
+                        *value = json!("a UID");
+                    }
+                    "handledActions" => *value = json!(value.as_array().map_or(0, Vec::len)),
+                    // Which moments are known depends on which process saw them; how it is known does not.
+                    "report" => *value = value["proof"].clone(),
+                    _ => mask(value, ns),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|one| mask(one, ns)),
         Value::String(text) => {
             if text.parse::<jiff::Timestamp>().is_ok() {
                 "a moment".clone_into(text);
+            } else if text.contains(' ') {
+                *text = text.split(' ').map(|word| known(word, ns)).collect::<Vec<_>>().join(" ");
             }
         }
         _ => {}
     }
 }
 
-fn fields_of(fields: &mut Map<String, Value>) {
-    for (key, value) in fields.iter_mut() {
-        match key.as_str() {
-            "haldane.dev/release-uid" | "haldane.dev/paused-by" | "releaseUid" | "targetUid" => *value = json!("a UID"),
-            "handledActions" => *value = json!(value.as_array().map_or(0, Vec::len)),
-            // Which moments are known depends on which process saw them; how it is known does not.
-            "report" => *value = value["proof"].clone(),
-            _ => mask(value),
-        }
+/// A word of a sentence: names of pods and of the namespace are new each time.
+fn known<'a>(word: &'a str, ns: &str) -> &'a str {
+    match word.rsplit_once('-') {
+        Some((set, end)) if set.starts_with("shop-r") && end.len() == 5 => set,
+        _ if word == ns => "NAMESPACE",
+        _ => word,
     }
 }

@@ -63,10 +63,9 @@ fn place(key: &str) -> Option<(String, String, String)> {
     let parts: Vec<&str> = key.strip_prefix("/registry/")?.split('/').collect();
     let (kind, rest) = match parts.as_slice() {
         ["services", "specs", rest @ ..] => ("services", rest),
-        ["services", ..] => return None,
+        ["services", ..] | [] => return None,
         [group, kind, rest @ ..] if group.contains('.') => (*kind, rest),
         [kind, rest @ ..] => (*kind, rest),
-        [] => return None,
     };
     let [namespace, name] = rest else { return None };
     Some((kind.to_owned(), (*namespace).to_owned(), (*name).to_owned()))

@@ -168,15 +168,15 @@ impl Line {
     }
 
     /// A client of this life. Made on the operator's runtime.
-    pub fn client(&self, life: u32) -> Client {
-        let line = self.clone();
+    pub fn client(&self, number: u32) -> Client {
+        let own = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let line = line.clone();
+            let own = own.clone();
             async move {
                 tokio::select! {
                     biased;
-                    () = line.over(life) => std::future::pending().await,
-                    answer = line.call(request) => answer,
+                    () = own.over(number) => std::future::pending().await,
+                    answer = own.call(request) => answer,
                 }
             }
         });
@@ -262,15 +262,15 @@ fn state(state: &Value) -> String {
 fn edits(patch: &Value) -> String {
     let ops = patch.as_array().map_or(&[][..], Vec::as_slice).iter().filter(|op| op["op"] != "test");
     let one = |op: &Value| {
-        let path = op["path"].as_str().unwrap_or_default();
-        if path == "/spec/rules" {
+        let field = op["path"].as_str().unwrap_or_default();
+        if field == "/spec/rules" {
             let rules = op["value"].as_array().map_or(&[][..], Vec::as_slice);
             let mut refs = rules.iter().filter_map(|rule| rule["backendRefs"].as_array()).filter(|refs| refs.len() > 1);
             let canary =
                 refs.find_map(|refs| refs.iter().find(|r| r["name"].as_str().is_some_and(|n| n.ends_with("-canary"))));
             return canary.map_or_else(|| "restored".into(), |canary| format!("at {}", canary["weight"]));
         }
-        let last = path.rsplit('/').next().unwrap_or_default().replace("~1", "/");
+        let last = field.rsplit('/').next().unwrap_or_default().replace("~1", "/");
         let sign = match op["op"].as_str() {
             Some("remove") => "-",
             _ => "+",
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_same_write_has_the_same_name_in_each_run() {
-        let patch = |path: &str, body: Value| name(&Method::PATCH, path, &body);
+        let patch = |address: &str, body: Value| name(&Method::PATCH, address, &body);
         assert_eq!(
             patch(
                 "/apis/haldane.dev/v1alpha1/namespaces/t7/releases/shop/status",
@@ -304,8 +304,8 @@ mod tests {
         );
         let refs = json!([{"name": "shop", "weight": 80}, {"name": "shop-canary", "weight": 20}]);
         let route = json!([{"op": "replace", "path": "/spec/rules", "value": [{"backendRefs": refs}]}]);
-        let path = "/apis/gateway.networking.k8s.io/v1/namespaces/t7/httproutes/shop";
-        assert_eq!(patch(path, route), Some("patch httproutes shop at 20".into()));
+        let address = "/apis/gateway.networking.k8s.io/v1/namespaces/t7/httproutes/shop";
+        assert_eq!(patch(address, route), Some("patch httproutes shop at 20".into()));
         assert_eq!(patch("/apis/coordination.k8s.io/v1/namespaces/haldane-system/leases/t7", json!({})), None);
     }
 }

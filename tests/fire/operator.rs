@@ -23,12 +23,12 @@ impl Operator {
         let (ns, own) = (ns.to_owned(), line.clone());
         let thread = thread::spawn(move || {
             loop {
-                let life = own.life();
-                if life == 0 {
+                let number = own.life();
+                if number == 0 {
                     return;
                 }
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                runtime.block_on(live(&ns, &own, life));
+                runtime.block_on(live(&ns, &own, number));
                 runtime.shutdown_background();
             }
         });
@@ -48,15 +48,15 @@ impl Drop for Operator {
 }
 
 /// One life.
-async fn live(ns: &str, line: &Line, life: u32) {
+async fn live(ns: &str, line: &Line, number: u32) {
     let work = |ctx: &Context| -> anyhow::Result<Arc<dyn Work>> {
         let senses =
             Senses::new(ctx.client.clone(), &ctx.operator_namespace, &ctx.kicks).map_err(anyhow::Error::msg)?;
         Ok(Arc::new(Arc::new(Passes::new(senses))))
     };
-    let connect = |_| Ok(line.client(life));
+    let connect = |_| Ok(line.client(number));
     tokio::select! {
-        () = line.over(life) => {}
+        () = line.over(number) => {}
         ended = start_over(arguments(ns), connect, work, CancellationToken::new()) => panic!("{ns}: it ended: {ended:?}"),
     }
 }

@@ -125,7 +125,8 @@ impl Auditor {
     /// Reads along from revision 1 on. It ends with the process.
     pub fn start(plane: &Plane) -> Self {
         let auditor = Self(Arc::default());
-        let (own, socket) = (auditor.clone(), plane.etcd_socket());
+        // etcd's socket lies beside the kubeconfig.
+        let (own, socket) = (auditor.clone(), plane.kubeconfig().with_file_name("client:1"));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(etcd::follow(socket, |revision, changes| {
@@ -155,7 +156,7 @@ impl Auditor {
     pub fn close(&self, ns: &str, revision: i64) -> Ledger {
         let mut books = self.books();
         while books.revision < revision {
-            let (next, waited) = self.0.1.wait_timeout(books, Duration::from_secs(60)).expect("no panic inside");
+            let (next, waited) = self.0.1.wait_timeout(books, Duration::from_mins(1)).expect("no panic inside");
             assert!(!waited.timed_out(), "revision {revision} of the store was not read; {} was", next.revision);
             books = next;
         }

@@ -200,11 +200,12 @@ fn selector(step: &Step<'_>, service: &Value, notes: &Notes, breach: &mut impl F
         breach(1, format!("Service {name} is turned to {selector}, and {stands} of {need} pods behind it are ready"));
     }
     let routed = state.as_ref().and_then(State::candidate).is_some_and(|c| c.traffic.routed());
-    let going_back =
-        !matches!(&state, Some(State::Stepping { .. } | State::Observing { .. } | State::Promoting { .. }));
-    if routed && world.reached(name) && !going_back {
+    let up = |s: &State| !matches!(s, State::Draining { .. } | State::Reverting { .. }) && s.candidate().is_some();
+    if routed && world.reached(name) && state.as_ref().is_some_and(up) {
         let mut pods = [world.ready(&old["spec"]["selector"]), world.ready(selector)];
-        pods.iter_mut().for_each(|names| names.sort_unstable());
+        for names in &mut pods {
+            names.sort_unstable();
+        }
         if pods[0] != pods[1] {
             breach(5, format!("Service {name} has traffic and is turned from {:?} to {:?}", pods[0], pods[1]));
         }

@@ -129,11 +129,6 @@ impl Plane {
         self.processes.kubeconfig()
     }
 
-    /// The socket of the store under the API server.
-    pub fn etcd_socket(&self) -> PathBuf {
-        self.processes.etcd_socket()
-    }
-
     /// The address of the API server.
     pub fn server(&self) -> &str {
         &self.processes.server

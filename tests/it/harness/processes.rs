@@ -83,11 +83,6 @@ impl Processes {
         self.dir.join("audit.log")
     }
 
-    /// Where etcd answers.
-    pub fn etcd_socket(&self) -> PathBuf {
-        self.dir.join("client:1")
-    }
-
     pub async fn admin_config(&self) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("our own kubeconfig");
         Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config")
