@@ -12,6 +12,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a driver that cannot go on says why and ends")]
 #![expect(clippy::cast_precision_loss, reason = "what is counted here is small")]
 
+/// The API server as the tests have it.
+const API_SERVER_FLAGS: &str = "";
+
 mod audit;
 mod figures;
 mod fleet;
