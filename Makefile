@@ -14,7 +14,7 @@ cluster-down: ## Stop what cluster-up started
 demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it up)
 image: ## Write the operator's image to target/image/haldane.tar
 
-.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration demo-test
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long demo-test
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,11 @@ unit: ## Tests that need no cluster, property tests included
 
 integration: ## Tests against a real control plane and a real Prometheus
 	cargo test --locked --test '*'
+
+test-long: ## The long runs: every crash point, every plan of stale views, all seeded faults (hours)
+	HALDANE_LONG=1 cargo test --locked --test rules -- --nocapture
+	HALDANE_LONG=1 cargo test --locked --test fire -- --nocapture --test-threads=1
+	[ ! -x tools/seeded.sh ] || HALDANE_LONG=1 tools/seeded.sh
 
 demo-test: ## The demo as a test: it fails when a promise is broken
 	demo/demo.sh --test
