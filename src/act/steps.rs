@@ -9,7 +9,7 @@ use crate::{
     api::state::{Candidate, Revision},
     decide::{
         goal::{Goal, Share, full},
-        sizes,
+        sizes::{self, Need},
     },
     observe::seen::{CandidateSet, Owner, Seen, Side, Target},
 };
@@ -92,10 +92,11 @@ fn canary(world: &World<'_>, step: &crate::api::plan::Step, share: Share, plan: 
     }
     let Some(stable) = workload.hash_of(stable) else { return Err(Wait) };
     let routed = candidate.traffic.routed();
-    let pods = sizes::pods_for(step, workload.wanted, routed);
+    let need = Need::of(workload, seen.now, &seen.pods);
+    let pods = sizes::pods_for(step, need, routed);
     let set = seen.candidate.as_ref();
     let carried =
-        set.is_some_and(|c| c.observed && !c.deleting && c.ready >= sizes::carrying(weight, workload.wanted).max(1));
+        set.is_some_and(|c| c.observed && !c.deleting && c.ready >= sizes::carrying(weight, need.least).max(1));
     let everything = share == Share::All && set.is_some_and(|c| carried && c.ready >= workload.wanted);
 
     // Where the Services point. A share by numbers needs them open to both sides.
@@ -167,7 +168,7 @@ fn raise(world: &World<'_>, weight: u32, share: Share, carried: bool, plan: &mut
         return;
     }
     let Target::Found(workload) = &seen.target else { return };
-    let need = sizes::carrying(weight, workload.wanted).max(1);
+    let need = sizes::carrying(weight, Need::of(workload, seen.now, &seen.pods).least).max(1);
     if seen.services.iter().any(|s| !s.canary_service || s.canary_endpoints < need) {
         return;
     }
@@ -189,7 +190,11 @@ fn take_over(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     let (Target::Found(workload), Some(set)) = (&seen.target, &seen.candidate) else { return Err(Wait) };
     if workload.handover.is_none() {
         canary(world, &full(), Share::All, plan)?;
-        if set.size != workload.wanted {
+        // Too few for the load, and the autoscaler has not seen it yet: nothing is cut, nothing begins.
+        if Need::of(workload, seen.now, &seen.pods).unmet(&workload.name).is_some() {
+            return Err(Wait);
+        }
+        if set.size > workload.wanted {
             plan.push(Effect::ScaleCandidate { size: workload.wanted });
         }
         let whole = set.observed && set.size == workload.wanted && set.available == workload.wanted;

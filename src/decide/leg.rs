@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     Facts, Next,
     goal::Share,
-    recovery, rollback, sizes,
+    recovery, rollback,
+    sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
 };
 use crate::{
@@ -111,7 +112,7 @@ fn arriving(
     let Facts { seen, workload, .. } = facts;
     let candidate = &leg.candidate;
     let routed = candidate.traffic.routed();
-    let need = sizes::pods_for(step, workload.wanted, routed);
+    let need = sizes::pods_for(step, Need::of(workload, seen.now, &seen.pods), routed);
     let ready = seen.candidate.as_ref().map_or(0, |c| c.ready);
     let weight = share.percent(step, workload.wanted);
     let hash = seen.candidate.as_ref().map(|c| c.hash.as_str());

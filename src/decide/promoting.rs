@@ -5,6 +5,7 @@ use super::{
     goal::{Share, full},
     leg::{Leg, weigh},
     rollback,
+    sizes::Need,
     verdict::Verdict,
     walk::interrupted,
 };
@@ -63,7 +64,10 @@ pub(crate) fn promoting(
             Next::stay(State::Promoting { stable, candidate, since: seen.now, part: Part::GiveBack }, message)
         }
         Part::TakeOver => {
-            let message = format!("Deployment {} is taking over the pods of {label}", workload.name);
+            let unmet =
+                Need::of(workload, seen.now, &seen.pods).unmet(&workload.name).filter(|_| workload.handover.is_none());
+            let under_way = || format!("Deployment {} is taking over the pods of {label}", workload.name);
+            let message = unmet.unwrap_or_else(under_way);
             Next::stay(State::Promoting { stable, candidate, since, part }, message)
         }
         Part::GiveBack if seen.is_home() => return succeeded(stable, candidate, facts, memory),

@@ -6,7 +6,8 @@ use super::{
     Facts, Next, gates,
     goal::{Share, first_step, full},
     leg::{Leg, fresh_evidence, give_up, held, on_the_way, summary, trouble, weigh},
-    orders, recovery, rollback, sizes,
+    orders, recovery, rollback,
+    sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
 };
 use crate::{
@@ -35,7 +36,7 @@ pub(crate) fn preparing(
         return next;
     }
     let step = first_step(&candidate, resume);
-    let need = sizes::pods_for(&step, workload.wanted, candidate.traffic.routed());
+    let need = sizes::pods_for(&step, Need::of(workload, seen.now, &seen.pods), candidate.traffic.routed());
     let set = seen.candidate.as_ref();
     let ready = set.map_or(0, |c| c.ready);
     let label = candidate.version.label().to_owned();
@@ -169,7 +170,7 @@ pub(crate) fn stepping(leg: &Leg, index: u32, facts: &Facts<'_>, memory: &mut Me
 
 /// Observing: everything on the candidate, the old pods still warm.
 pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Next {
-    let Facts { seen, .. } = facts;
+    let Facts { seen, workload, .. } = facts;
     if let Some(next) = interrupted(&leg.stable, &leg.candidate, facts, memory).or_else(|| lost_pods(leg, None, facts))
     {
         return next;
@@ -190,6 +191,12 @@ pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Ne
     let due = settled.plus(hold);
     let proven = leg.candidate.undo || matches!(verdict, Verdict::Healthy { .. });
     if proven && seen.now >= due && orders::running(memory) {
+        if let Some(why) = Need::of(workload, seen.now, &seen.pods).unmet(&workload.name) {
+            let mut next = Next::stay(rebuild(Some(settled)), why);
+            gates::stuck(&mut next, due, seen, memory);
+            (next.verdict, next.gated) = (Some(verdict), true);
+            return next;
+        }
         let why = summary(&verdict);
         let (stable, candidate) = (leg.stable.clone(), leg.candidate.clone());
         let mut next = Next::stay(State::Promoting { stable, candidate, since: seen.now, part: Part::TakeOver }, why);

@@ -1,5 +1,6 @@
 //! World → `Seen`. Reads only, and the only place with a clock.
 
+pub mod autoscaler;
 pub mod clock;
 pub mod orders;
 pub mod pods;

@@ -20,7 +20,7 @@ pub struct Preflight<'a> {
     pub single_node_claims: &'a BTreeSet<String>,
     /// Names of PodDisruptionBudgets with `minAvailable` that select the template.
     pub budgets: &'a [String],
-    /// Names of HorizontalPodAutoscalers of this workload that look at resources.
+    /// What speaks against its HorizontalPodAutoscalers, one sentence each.
     pub autoscalers: &'a [String],
 }
 
@@ -101,11 +101,7 @@ impl Preflight<'_> {
                 "PodDisruptionBudget {budget} has minAvailable and counts the pods of both versions: all of the candidate's could be evicted at once; use maxUnavailable"
             ));
         }
-        for autoscaler in self.autoscalers {
-            found.push(format!(
-                "HorizontalPodAutoscaler {autoscaler} averages resources over the pods of both versions: idle ones hide the load of the others"
-            ));
-        }
+        found.extend(self.autoscalers.iter().cloned());
         found
     }
 }

@@ -122,8 +122,18 @@ pub struct Workload {
     pub warnings: Vec<String>,
     /// The longest preStop delay of its containers.
     pub pre_stop: Duration,
-    /// Whether a HorizontalPodAutoscaler scales it.
-    pub autoscaled: bool,
+    /// The HorizontalPodAutoscaler that scales it.
+    pub autoscaler: Option<Autoscaler>,
+}
+
+/// What a HorizontalPodAutoscaler says of the pods that it looks at: those of both versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Autoscaler {
+    /// The most pods it may want.
+    pub max: u32,
+    /// What its pods use on average, in thousandths of the target; the highest of its metrics. `None`: it does not look
+    /// at what pods use, it may not want more of them, or it knows nothing at the moment.
+    pub load: Option<u32>,
 }
 
 /// What `spec.images` asks for.

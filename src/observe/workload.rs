@@ -23,10 +23,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    pods,
+    autoscaler, pods,
     preflight::{self, Preflight},
     raw,
-    seen::{Asked, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
+    seen::{Asked, Autoscaler, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
     template,
     traffic::{PATIENCE, in_time},
 };
@@ -234,7 +234,7 @@ fn workload(
         recreate: recreate && handover.is_none(),
         single_node_claims: &around.single_node_claims,
         budgets: &around.budgets,
-        autoscalers: &around.resource_autoscalers,
+        autoscalers: &around.autoscaler_warnings,
     };
     Workload {
         uid: deployment.uid().unwrap_or_default(),
@@ -253,7 +253,7 @@ fn workload(
         refusals: preflight.refusals(),
         warnings: preflight.warnings().into_iter().chain(around.unread.iter().cloned()).collect(),
         pre_stop: preflight::pre_stop(current),
-        autoscaled: around.autoscaled,
+        autoscaler: around.autoscaler,
         sets,
         name,
     }
@@ -273,8 +273,9 @@ pub fn settled(deployment: &DynamicObject) -> bool {
 /// What stands around the workload and bears on a release.
 #[derive(Default)]
 struct Circumstances {
-    autoscaled: bool,
-    resource_autoscalers: Vec<String>,
+    autoscaler: Option<Autoscaler>,
+    /// What speaks against it, one sentence each.
+    autoscaler_warnings: Vec<String>,
     budgets: Vec<String>,
     single_node_claims: BTreeSet<String>,
     /// What could not be read, one sentence each.
@@ -314,16 +315,9 @@ async fn circumstances(
     let budgets = budgets.unwrap_or_else(|| (unread("PodDisruptionBudgets"), Vec::new()).1);
     let claims = claims.unwrap_or_else(|| (unread("PersistentVolumeClaims"), Vec::new()).1);
 
-    let scales = |hpa: &&HorizontalPodAutoscaler| {
-        let target = hpa.spec.as_ref().map(|spec| &spec.scale_target_ref);
-        target.is_some_and(|target| target.kind == "Deployment" && target.name == name)
-    };
-    for hpa in autoscalers.iter().filter(scales) {
-        found.autoscaled = true;
-        let metrics = hpa.spec.as_ref().and_then(|spec| spec.metrics.as_deref()).unwrap_or_default();
-        if metrics.is_empty() || metrics.iter().any(|m| m.type_ == "Resource" || m.type_ == "ContainerResource") {
-            found.resource_autoscalers.push(hpa.name_any());
-        }
+    for hpa in autoscalers.iter().filter(|hpa| autoscaler::scales(hpa, &name)) {
+        found.autoscaler = Some(autoscaler::told(hpa));
+        found.autoscaler_warnings.extend(autoscaler::warning(hpa));
     }
     let labels = template::labels(current);
     found.budgets = budgets

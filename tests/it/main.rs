@@ -5,6 +5,8 @@
 const API_SERVER_FLAGS: &str = "";
 
 #[cfg(test)]
+mod autoscaled;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crd;

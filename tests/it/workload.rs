@@ -389,7 +389,7 @@ metadata: {name: auto}
 spec:
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
   maxReplicas: 5
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+  metrics: [{type: External, external: {metric: {name: queue}, target: {type: Value, value: '5'}}}]
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -418,7 +418,7 @@ spec:
     for part in ["PodDisruptionBudget keep", "HorizontalPodAutoscaler auto", "readinessProbe", "preStop", "requests"] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    assert!(web.autoscaled);
+    assert_eq!(web.autoscaler.map(|a| (a.max, a.load)), Some((5, None)));
 }
 
 #[tokio::test]

@@ -122,6 +122,13 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
         Effect::TakeTemplate if ready < world.wanted => {
             return Err(format!("7: the hand-over begins with {ready} of {} pods ready", world.wanted));
         }
+        Effect::TakeTemplate if world.needed() > world.wanted => {
+            return Err(format!(
+                "7: the hand-over begins with {} pods and {} are needed",
+                world.wanted,
+                world.needed()
+            ));
+        }
         Effect::Pin { .. } if !world.paused => return Err("27: a pin on a Deployment that is not paused".into()),
         Effect::Unpause { .. } | Effect::FinishHandOver if world.pin.is_some() => {
             return Err(format!("27: {effect:?} while a Service is pinned"));

@@ -10,6 +10,7 @@
     reason = "a test may end at once; seconds and counts of a made-up world are small"
 )]
 
+mod autoscaler;
 mod invariants;
 mod mutants;
 mod world;
@@ -42,6 +43,8 @@ enum Happening {
     Unready(bool),
     Order(ActionType, PromoteTo),
     Scale(u32),
+    /// From now on autoscaled, with this load.
+    Load(u32),
     PauseSpec(bool),
     /// The operator dies after so many writes of its next pass (0: after the status write).
     Crash(u8),
@@ -69,6 +72,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (prop_oneof![Just(Promote), Just(Pause), Just(Resume), Just(Rollback), Just(Retry)], any::<bool>())
             .prop_map(|(kind, full)| Happening::Order(kind, if full { PromoteTo::Full } else { PromoteTo::NextStep })),
         1 => (1u32..6).prop_map(Happening::Scale),
+        1 => (0u32..7000).prop_map(Happening::Load),
         1 => any::<bool>().prop_map(Happening::PauseSpec),
         3 => (0u8..4).prop_map(Happening::Crash),
         1 => Just(Happening::LoseStatus),
@@ -204,6 +208,7 @@ impl Run {
             Happening::Unready(on) => (world.unready, world.calm) = (*on, 0),
             Happening::Order(kind, to) => self.order(*kind, *to),
             Happening::Scale(n) => (world.wanted, world.calm) = (*n, 0),
+            Happening::Load(n) => world.scaler = Some(autoscaler::Scaler::new(*n)),
             Happening::PauseSpec(on) => {
                 world.spec.paused = *on;
                 world.generation += 1;

@@ -17,6 +17,8 @@ use haldane::{
     },
 };
 
+use super::autoscaler::Scaler;
+
 pub const SCRAPE: u64 = 2;
 const REQUESTS: f64 = 100.0;
 
@@ -65,6 +67,7 @@ pub struct World {
     pub by_us: bool,
     pub observed: bool,
     pub wanted: u32,
+    pub scaler: Option<Scaler>,
     pub handover: Option<String>,
     pub recreate: bool,
     pub sets: Vec<WSet>,
@@ -109,6 +112,7 @@ impl World {
             by_us: false,
             observed: true,
             wanted,
+            scaler: None,
             handover: None,
             recreate: false,
             sets: Vec::new(),
@@ -169,6 +173,7 @@ impl World {
     pub fn tick(&mut self) {
         self.now = self.now.plus(std::time::Duration::from_secs(1));
         self.calm += 1;
+        self.autoscale();
         self.controllers();
         self.kubelet();
         if self.pending > 0 {
@@ -356,6 +361,7 @@ impl World {
             paused: self.paused,
             paused_by_us: self.by_us,
             wanted: self.wanted,
+            autoscaler: self.scaler.map(Scaler::told),
             revision: Revision(self.template.clone()),
             images: image(&self.template),
             asked: Asked { revision: Revision(asked.clone()), images: image(&asked), unknown: Vec::new() },

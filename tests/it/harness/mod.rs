@@ -32,6 +32,7 @@
 pub mod gateway;
 mod install;
 pub mod keeper;
+pub mod load;
 pub mod metrics;
 pub mod pods;
 mod processes;
