@@ -20,7 +20,7 @@ use super::{
     workload::no_pins,
 };
 use crate::{
-    api::{names, state::Candidate},
+    api::names,
     error::{Error, Result},
     observe::{raw, template},
 };
@@ -35,7 +35,7 @@ pub async fn take_template(scope: &Scope<'_>) -> Result<()> {
     let deployment = scope.deployment().await?;
     let set = scope.present_set(candidate, &what).await?;
     let proven = template::bare(raw::pod_template(&set));
-    if begun(&deployment, candidate, &what)? {
+    if begun(&deployment, &candidate.id, &what)? {
         return same(&deployment, &proven, &what);
     }
     ready_for_hand_over(&deployment, &set, &what)?;
@@ -59,11 +59,11 @@ pub async fn take_template(scope: &Scope<'_>) -> Result<()> {
 }
 
 /// Whether this candidate's hand-over has begun; another one's is in the way.
-fn begun(deployment: &DynamicObject, candidate: &Candidate, what: &str) -> Result<bool> {
+fn begun(deployment: &DynamicObject, attempt: &str, what: &str) -> Result<bool> {
     match deployment.labels().get(names::HANDOVER) {
         None => Ok(false),
-        Some(id) if *id == candidate.id && raw::recreate(deployment) && raw::paused(deployment) => Ok(true),
-        Some(id) if *id == candidate.id => Err(refused(what, "its strategy or its pause was changed by somebody else")),
+        Some(id) if id == attempt && raw::recreate(deployment) && raw::paused(deployment) => Ok(true),
+        Some(id) if id == attempt => Err(refused(what, "its strategy or its pause was changed by somebody else")),
         Some(id) => Err(refused(what, format!("the hand-over of another attempt ({id}) is not finished"))),
     }
 }
@@ -120,7 +120,7 @@ pub async fn offer(scope: &Scope<'_>, wanted: u32) -> Result<()> {
     let candidate = scope.candidate(&what)?;
     let deployment = scope.deployment().await?;
     let set = scope.present_set(candidate, &what).await?;
-    if !begun(&deployment, candidate, &what)? {
+    if !begun(&deployment, &candidate.id, &what)? {
         return Err(not_yet(what, "the Deployment does not have its template yet"));
     }
     let proven = template::bare(raw::pod_template(&set));
@@ -230,17 +230,17 @@ fn give_back(edit: &mut Edit, deployment: &DynamicObject, what: &str) -> Result<
 /// label off. Around it our marks leave the ReplicaSet, which is an ordinary one of the Deployment from now on.
 pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
     let what = format!("finishing the hand-over to Deployment {}", scope.target);
-    let candidate = scope.candidate(&what)?;
     let deployment = scope.deployment().await?;
+    let id = attempt(scope, &deployment).ok_or_else(|| refused(&what, "no hand-over has begun"))?;
     let sets = scope.owned_sets(&deployment).await?;
-    let name = names::candidate_set(scope.target, &candidate.id);
+    let name = names::candidate_set(scope.target, id);
     let Some(adopted) = sets.iter().find(|set| set.name_any() == name) else {
         return Err(not_yet(what, "the Deployment has not adopted the candidate's ReplicaSet yet"));
     };
     if !deployment.labels().contains_key(names::HANDOVER) {
         return tidy(scope, &name, |_| true).await; // done before; what a lost answer may have left
     }
-    begun(&deployment, candidate, &what)?;
+    begun(&deployment, id, &what)?;
     same(&deployment, &template::bare(raw::pod_template(adopted)), &what)?;
     ready_for_hand_over(&deployment, adopted, &what)?;
     if let Some(old) = sets.iter().find(|set| set.name_any() != name && raw::size(set) > 0) {

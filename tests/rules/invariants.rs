@@ -12,6 +12,10 @@ use haldane::{
 
 use crate::world::World;
 
+/// Seconds after which what somebody else did must have been put right: the operator may be away for 2, leaves the same
+/// heal alone for 10, and gateways follow after at most 7.
+const CALM: u64 = 20;
+
 /// Checks one decision against what was remembered and seen.
 pub fn decision(past: &Past, decision: &Decision, seen: &Seen) -> Result<(), String> {
     let (before, after) = (past.state.as_ref(), decision.state.as_ref());
@@ -81,12 +85,12 @@ pub fn order(past: &Past, decision: &Decision, effects: &[Effect], seen: &Seen) 
 /// Checks one write in the world it is about to change.
 pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String> {
     let seen = world.seen();
-    let live = world.live_split.map_or(0, |s| s.weight);
+    let live = world.live_weight();
     let candidate = world.candidate();
     let ready = candidate.map_or(0, |c| world.ready(&c.hash));
     match effect {
         Effect::Route { weight, .. } => {
-            let before = world.split.map_or(0, |s| s.weight);
+            let before = world.routes[world.route(effect)].split.map_or(0, |s| s.weight);
             if *weight > before {
                 if ready < sizes::carrying(*weight, world.wanted) {
                     return Err(format!("1: weight {weight} with {ready} ready pods of {}", world.wanted));
@@ -106,7 +110,7 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
                 return Err(format!("5: the candidate's pods are deleted while {live} % still reach them"));
             }
             if world.routed
-                && world.live_pin.is_none()
+                && world.services.iter().any(|s| s.live_pin.is_none())
                 && candidate.is_some_and(|c| !c.owned)
                 && world.calm > 5
                 && world.paused
@@ -130,10 +134,12 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
             ));
         }
         Effect::Pin { .. } if !world.paused => return Err("27: a pin on a Deployment that is not paused".into()),
-        Effect::Unpause { .. } | Effect::FinishHandOver if world.pin.is_some() => {
+        Effect::Unpause { .. } | Effect::FinishHandOver if world.pinned() => {
             return Err(format!("27: {effect:?} while a Service is pinned"));
         }
-        Effect::DeleteCanaryService { .. } if world.split.is_some() || world.live_split.is_some() => {
+        Effect::DeleteCanaryService { service }
+            if world.routes.get(world.service(service)).is_some_and(|r| r.split.is_some() || r.live.is_some()) =>
+        {
             return Err("5: the canary Service goes while the route names it".into());
         }
         _ => {}
@@ -147,21 +153,21 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
 
 /// Checks the world after each second in which nobody else interfered.
 pub fn moment(world: &World, state: Option<&State>) -> Result<(), String> {
-    if world.lost > 0.0 && world.calm > 8 {
+    if world.lost > 0.0 && world.calm > CALM {
         return Err(format!(
             "4: {} requests were lost that a ready pod could have answered, in {}",
             world.lost,
             state.map_or("", State::name)
         ));
     }
-    if world.pin.is_some() && !world.paused && world.calm > 8 {
+    if world.pinned() && !world.paused && world.calm > CALM {
         return Err("27: pinned and not paused".into());
     }
     let early = matches!(state, Some(State::Preparing { .. } | State::Stepping { .. } | State::Observing { .. }));
     let stable = state.map(|s| s.stable().revision.0.clone());
     let size: u32 = world.sets.iter().filter(|s| s.owned && Some(&s.rev) == stable.as_ref()).map(|s| s.size).sum();
     let his_own = Some(&world.template) != stable.as_ref(); // the user rolls another template out himself
-    if early && size < world.wanted && world.calm > 8 && !his_own {
+    if early && size < world.wanted && world.calm > CALM && !his_own {
         return Err(format!("6: {size} of {} stable pods before promoting", world.wanted));
     }
     Ok(())

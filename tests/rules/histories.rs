@@ -1,0 +1,192 @@
+//! Random histories: anything may happen in any order, and the invariants hold at every moment.
+
+use haldane::{
+    act::steps::steps,
+    api::{
+        action::{ActionType, PromoteTo},
+        state::State,
+    },
+    decide::{Past, decide},
+};
+use proptest::{prelude::*, test_runner::RngSeed};
+
+use crate::{
+    autoscaler::Scaler,
+    crashes::long,
+    operator::{Mutant, Run},
+};
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Seconds(u8),
+    Ask(usize),
+    Spoil(usize),
+    Degrade(bool),
+    Blind(bool),
+    NoStart(bool),
+    Unready(bool),
+    Order(ActionType, PromoteTo),
+    Scale(u32),
+    /// From now on autoscaled, with this load.
+    Load(u32),
+    PauseSpec(bool),
+    /// The operator dies after so many writes of its next pass (0: after the status write).
+    Crash(u8),
+    LoseStatus,
+    LosePods(bool),
+    EditTemplate,
+    EditRoute(u32),
+    Unpin,
+    Lag(u32),
+    Delete,
+}
+
+const VERSIONS: [&str; 4] = ["A", "B", "C", "D"];
+
+pub fn happening() -> impl Strategy<Value = Happening> {
+    use ActionType::{Pause, Promote, Resume, Retry, Rollback};
+    prop_oneof![
+        14 => (1u8..30).prop_map(Happening::Seconds),
+        5 => (0usize..4).prop_map(Happening::Ask),
+        2 => (1usize..4).prop_map(Happening::Spoil),
+        1 => any::<bool>().prop_map(Happening::Degrade),
+        1 => any::<bool>().prop_map(Happening::Blind),
+        1 => any::<bool>().prop_map(Happening::NoStart),
+        1 => any::<bool>().prop_map(Happening::Unready),
+        2 => (prop_oneof![Just(Promote), Just(Pause), Just(Resume), Just(Rollback), Just(Retry)], any::<bool>())
+            .prop_map(|(kind, full)| Happening::Order(kind, if full { PromoteTo::Full } else { PromoteTo::NextStep })),
+        1 => (1u32..6).prop_map(Happening::Scale),
+        1 => (0u32..7000).prop_map(Happening::Load),
+        1 => any::<bool>().prop_map(Happening::PauseSpec),
+        3 => (0u8..4).prop_map(Happening::Crash),
+        1 => Just(Happening::LoseStatus),
+        1 => any::<bool>().prop_map(Happening::LosePods),
+        1 => Just(Happening::EditTemplate),
+        1 => (0u32..101).prop_map(Happening::EditRoute),
+        1 => Just(Happening::Unpin),
+        1 => (0u32..8).prop_map(Happening::Lag),
+        1 => Just(Happening::Delete),
+    ]
+}
+
+impl Run {
+    fn happen(&mut self, happening: &Happening) -> Result<(), String> {
+        let world = &mut self.world;
+        match happening {
+            Happening::Seconds(n) => return self.seconds(u32::from(*n)),
+            Happening::Ask(i) => {
+                self.ask(VERSIONS[*i]);
+            }
+            Happening::Spoil(i) => world.bad = vec![VERSIONS[*i].into()],
+            Happening::Degrade(on) => world.degraded = *on,
+            Happening::Blind(on) => world.no_data = *on,
+            Happening::NoStart(on) => (world.no_start, world.calm) = (*on, 0),
+            Happening::Unready(on) => (world.unready, world.calm) = (*on, 0),
+            Happening::Order(kind, to) => self.order(*kind, *to),
+            Happening::Scale(n) => (world.wanted, world.calm) = (*n, 0),
+            Happening::Load(n) => world.scaler = Some(Scaler::new(*n)),
+            Happening::PauseSpec(on) => {
+                world.spec.paused = *on;
+                world.generation += 1;
+            }
+            Happening::Crash(after) => self.crash = Some(*after),
+            Happening::LoseStatus => {
+                // What only status knew is lost with it: a convicted revision may be tried again.
+                world.remember(Past::default());
+                world.calm = 0;
+                self.breached.clear();
+                self.process.evidence = None;
+            }
+            Happening::LosePods(candidate) => {
+                let canary = world.candidate().map(|c| c.hash.clone());
+                world.pods.retain(|p| (Some(&p.hash) == canary.as_ref()) != *candidate);
+                world.calm = 0;
+            }
+            Happening::EditTemplate if world.handover.is_none() => {
+                world.template = format!("X{}", world.generation);
+                (world.observed, world.calm) = (false, 0);
+            }
+            Happening::EditTemplate => {} // the admission policy refuses it during a hand-over
+            Happening::EditRoute(weight) => {
+                let lag = world.lag;
+                for route in &mut world.routes {
+                    let Some(split) = &mut route.split else { continue };
+                    (split.weight, split.uneven, route.pending, world.calm) = (*weight, false, lag, 0);
+                }
+            }
+            Happening::Unpin => {
+                world.services.iter_mut().for_each(|s| s.pin = None);
+                world.calm = 0;
+            }
+            Happening::Lag(n) => world.lag = *n,
+            Happening::Delete => {
+                self.delete();
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults stop; what is asked for must be reached or refused, and then nothing moves.
+    pub fn settle(&mut self) -> Result<(), String> {
+        let world = &mut self.world;
+        (world.bad, world.lag, world.spec.paused) = (Vec::new(), 1, false);
+        (world.degraded, world.no_data, world.no_start, world.unready) = (false, false, false, false);
+        self.crash = None;
+        self.seconds(4)?;
+        if self.world.past.memory.paused.is_some() || self.world.orders.iter().any(|o| o.kind == ActionType::Pause) {
+            self.order(ActionType::Resume, PromoteTo::NextStep);
+        }
+        self.until_rest(900)?;
+        if self.world.gone {
+            return if self.world.seen().is_home() {
+                Ok(())
+            } else {
+                Err("22: something of ours was left behind".into())
+            };
+        }
+        let seen = self.world.seen();
+        let decision = decide(&self.world.spec, &self.world.past, &seen);
+        let stable = decision.state.as_ref().map(|s| s.stable().revision.clone()).unwrap_or_default();
+        let todo = steps(&decision.goal, &stable, &seen);
+        let drifted = decision.display.drifted.is_some();
+        if !todo.is_empty() || !(seen.is_home() || drifted) {
+            return Err(format!("never came to rest: {:?} with {todo:?}", self.state()));
+        }
+        if Some(&decision.state) != Some(&self.world.past.state) {
+            return Err(format!("never came to rest: {:?} → {:?}", self.state(), decision.state));
+        }
+        let asked = self.world.spec.images["app"].clone();
+        let refused = self.world.past.memory.rejected.iter().any(|r| r.revision.0 == asked);
+        let given_up = matches!(self.state(), Some(State::RolledBack { .. } | State::RollbackFailed { .. }));
+        if self.world.template != asked && !refused && !given_up && !drifted {
+            return Err(format!("{asked} is asked for, {} runs, in {:?}", self.world.template, self.state()));
+        }
+        Ok(())
+    }
+}
+
+/// Plays a history and says what broke.
+pub fn play(routed: bool, wanted: u32, history: &[Happening], mutant: Option<Mutant>) -> Result<(), String> {
+    let mut run = Run::new(routed, wanted, mutant);
+    for happening in history {
+        run.happen(happening)?;
+        run.pass()?;
+    }
+    run.settle()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if long() { 20_000 } else { 400 }, max_shrink_iters: 4000, failure_persistence: None, rng_seed: if long() { RngSeed::Random } else { RngSeed::Fixed(7) }, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_keeps_the_invariants(
+        routed in prop_oneof![3 => Just(true), 1 => Just(false)],
+        wanted in 1u32..5,
+        history in prop::collection::vec(happening(), 1..40),
+    ) {
+        if let Err(broken) = play(routed, wanted, &history, None) {
+            prop_assert!(false, "{broken}");
+        }
+    }
+}

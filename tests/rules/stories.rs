@@ -1,0 +1,158 @@
+//! Whole releases, told one by one.
+
+use std::time::Duration;
+
+use haldane::{
+    act::steps::steps,
+    api::{
+        action::{ActionType, PromoteTo},
+        state::{CauseKind, State},
+        status::Ended,
+    },
+    decide::decide,
+};
+
+use crate::operator::Run;
+
+/// Drives a run until `done`, at most `limit` seconds.
+fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
+    for _ in 0..limit {
+        if done(run) {
+            return;
+        }
+        run.second().unwrap();
+    }
+    panic!("not reached within {limit} s: {:?}", run.state());
+}
+
+fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
+    move |run| matches!(run.state(), Some(State::Idle { stable }) if stable.revision.0 == version)
+}
+
+#[test]
+fn a_good_version_replaces_the_old_one_with_its_own_pods() {
+    for routed in [true, false] {
+        let mut run = Run::new(routed, 3, None);
+        run.seconds(3).unwrap();
+        run.ask("B");
+        until(&mut run, 60, |r| matches!(r.state(), Some(State::Observing { settled: Some(_), .. })));
+        let mut pods: Vec<_> = run.world.pods.iter().filter(|p| p.rev == "B").map(|p| p.name.clone()).collect();
+        until(&mut run, 60, idle_on("B"));
+        let mut after: Vec<_> = run.world.pods.iter().filter(|p| p.ending.is_none()).map(|p| p.name.clone()).collect();
+        pods.sort();
+        after.sort();
+        assert_eq!(pods, after, "each pod was started once");
+        assert_eq!(run.world.past.memory.result.as_ref().map(|r| r.outcome), Some(Ended::Succeeded));
+    }
+}
+
+#[test]
+fn a_bad_version_loses_its_traffic_in_the_pass_that_convicts_it() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.world.bad = vec!["B".into()];
+    run.ask("B");
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Draining { .. })));
+    assert_eq!(run.world.routes[0].split.map(|s| (s.weight, s.header)), Some((0, false)));
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::RolledBack { .. })));
+    let Some(State::RolledBack { report, cause, .. }) = run.state() else { unreachable!() };
+    assert!(cause.message.contains('%') && cause.message.contains("> 5 %"), "{}", cause.message);
+    assert!(report.written_at.is_some() && report.confirmed_at.is_some() && report.proven_at.is_some(), "{report:?}");
+    assert!(report.recovered_at.is_some() && report.requests_failed.is_some_and(|n| n > 0), "{report:?}");
+    let notices = run.world.past.memory.notices;
+    run.seconds(300).unwrap();
+    assert!(matches!(run.state(), Some(State::RolledBack { .. })), "it is not tried again");
+    assert_eq!(run.world.past.memory.notices, notices, "and nothing more is told");
+}
+
+#[test]
+fn there_and_back_again() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    for version in ["B", "A", "B"] {
+        run.ask(version);
+        until(&mut run, 200, |r| matches!(r.state(), Some(State::Idle { stable }) if stable.revision.0 == version));
+    }
+}
+
+#[test]
+fn an_undo_after_success_brings_the_previous_version_back_at_once() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 200, idle_on("B"));
+    run.order(ActionType::Rollback, PromoteTo::NextStep);
+    until(&mut run, 60, idle_on("A"));
+    run.seconds(120).unwrap();
+    assert!(idle_on("A")(&run), "B stays rejected though the Release still names it");
+    assert_eq!(run.world.past.memory.result.as_ref().map(|r| r.outcome), Some(Ended::RolledBack));
+}
+
+#[test]
+fn no_data_gives_up_without_conviction() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { settled: Some(_), .. })));
+    run.world.no_data = true;
+    until(
+        &mut run,
+        200,
+        |r| matches!(r.state(), Some(State::RolledBack { cause, .. }) if cause.kind == CauseKind::Inconclusive),
+    );
+    assert!(run.world.past.memory.rejected.is_empty());
+    run.world.no_data = false;
+    run.seconds(100).unwrap();
+    assert!(matches!(run.state(), Some(State::RolledBack { .. })), "it needs a Retry");
+    run.order(ActionType::Retry, PromoteTo::NextStep);
+    until(&mut run, 200, idle_on("B"));
+}
+
+#[test]
+fn a_pause_stops_time_but_not_safety() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { settled: Some(_), .. })));
+    run.order(ActionType::Pause, PromoteTo::NextStep);
+    run.seconds(120).unwrap();
+    assert!(matches!(run.state(), Some(State::Stepping { step: 0, .. })));
+    run.world.bad = vec!["B".into()];
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Draining { .. })));
+}
+
+#[test]
+fn the_same_world_twice_gives_nothing_to_do() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    for _ in 0..120 {
+        run.world.tick();
+        for _ in 0..6 {
+            run.pass().unwrap();
+        }
+        let seen = run.world.seen();
+        let again = decide(&run.world.spec, &run.world.past, &seen);
+        if again.state == run.world.past.state {
+            let stable = again.state.as_ref().map(|s| s.stable().revision.clone()).unwrap_or_default();
+            assert_eq!(steps(&again.goal, &stable, &seen), [], "in {:?}", again.state);
+        }
+        run.world.lost = 0.0;
+    }
+}
+
+#[test]
+fn time_is_never_zero_while_something_is_on_its_way() {
+    let mut run = Run::new(true, 3, None);
+    run.ask("B");
+    for _ in 0..100 {
+        run.second().unwrap();
+        let decision = decide(&run.world.spec, &run.world.past, &run.world.seen());
+        if decision.state == run.world.past.state {
+            assert!(
+                decision.wake.is_none_or(|w| w > Duration::ZERO),
+                "a pass that changes nothing must not run in circles"
+            );
+        }
+    }
+}

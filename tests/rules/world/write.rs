@@ -1,0 +1,104 @@
+//! The writes themselves, as the API server does them.
+
+use haldane::{
+    act::effect::Effect,
+    api::names,
+    observe::seen::{SmokeSeen, Split},
+};
+
+use super::{Prepared, WSet, World};
+
+impl World {
+    pub(super) fn write(&mut self, request: &Prepared) {
+        let Prepared { effect, part, scope, .. } = request;
+        let id = scope.candidate.as_ref().map(|c| c.id.clone()).or_else(|| self.handover.clone());
+        let lag = self.lag;
+        let i = self.sets.iter().position(|s| match &id {
+            Some(id) => s.id.as_ref() == Some(id),
+            None => s.id.is_some() && !s.owned,
+        });
+        let set = i.map(|i| &mut self.sets[i]);
+        match (effect, set) {
+            (Effect::AddFinalizer, _) => self.finalizer = true,
+            (Effect::DropFinalizer, _) => {
+                self.finalizer = false;
+                self.gone = self.deleting;
+            }
+            (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
+            (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
+            (Effect::Pin { service, hash }, _) => {
+                let i = self.service(service);
+                self.services[i].pin = Some(hash.clone());
+            }
+            (Effect::Unpin { service }, _) => {
+                let i = self.service(service);
+                self.services[i].pin = None;
+            }
+            (Effect::CreateCanaryService { service }, _) => {
+                let i = self.service(service);
+                self.services[i].canary = scope.candidate.as_ref().map(|c| names::candidate_hash(&c.id));
+            }
+            (Effect::DeleteCanaryService { service }, _) => {
+                let i = self.service(service);
+                self.services[i].canary = None;
+            }
+            (Effect::CreateCandidate { size }, None) => {
+                let Some(c) = scope.candidate.clone() else { return };
+                self.sets.push(WSet {
+                    name: names::candidate_set("app", &c.id),
+                    hash: names::candidate_hash(&c.id),
+                    rev: c.version.revision.0,
+                    size: *size,
+                    owned: false,
+                    number: 0,
+                    id: Some(c.id),
+                    offered: false,
+                    mark: false,
+                    handed: false,
+                    deleting: false,
+                });
+            }
+            (Effect::ScaleCandidate { size }, Some(set)) => set.size = *size,
+            (Effect::MarkCandidate { carries_traffic }, Some(set)) => set.mark = *carries_traffic,
+            (Effect::DeleteCandidate, Some(set)) => set.deleting = true,
+            (Effect::Route { weight, header, .. }, _) => {
+                let i = self.route(effect);
+                let route = &mut self.routes[i];
+                route.split = Some(Split { weight: *weight, header: *header, uneven: false });
+                route.pending = lag;
+            }
+            (Effect::RestoreRoute { .. }, _) => {
+                let i = self.route(effect);
+                (self.routes[i].split, self.routes[i].pending) = (None, lag);
+            }
+            (Effect::DeleteEqualSet { name }, _) => self.sets.retain(|s| s.name != *name),
+            (Effect::TakeTemplate, Some(set)) => {
+                self.template = set.rev.clone();
+                self.handover.clone_from(&set.id);
+                (self.recreate, self.observed) = (true, false);
+            }
+            (Effect::Offer { wanted }, Some(set)) => (set.offered, set.size) = (true, *wanted),
+            (Effect::Withdraw, Some(set)) => set.offered = false,
+            (Effect::RestoreTemplate, _) => {
+                self.template.clone_from(&scope.stable.revision.0);
+                self.handover = None;
+                (self.recreate, self.observed) = (false, false);
+            }
+            (Effect::StartSmoke { point }, _) => {
+                let fails = scope.candidate.as_ref().is_some_and(|c| self.broken.contains(&c.version.revision.0));
+                let outcome = if fails { SmokeSeen::Failed("exit code 1".into()) } else { SmokeSeen::Succeeded };
+                self.smoke.insert(*point, outcome);
+            }
+            (Effect::DeleteSmoke { point }, _) => drop(self.smoke.remove(point)),
+            (Effect::FinishHandOver, Some(set)) => match part {
+                0 => set.mark = false,
+                1 => {
+                    self.handover = None;
+                    (self.recreate, self.paused, self.by_us, self.observed) = (false, false, false, false);
+                }
+                _ => set.handed = true,
+            },
+            _ => {}
+        }
+    }
+}
