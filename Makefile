@@ -12,9 +12,10 @@ tools: ## Build Kubernetes, istiod, CoreDNS, Helm and fetch Envoy, once
 cluster-up: ## Start the one-node cluster
 cluster-down: ## Stop what cluster-up started
 demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it up)
+bench-cluster: ## Figures that need a whole cluster: 30 rollbacks under load
 image: ## Write the operator's image to target/image/haldane.tar
 
-.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long demo-test
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long bench demo-test
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -60,6 +61,9 @@ test-long: ## The long runs: every crash point, every plan of stale views, all s
 	HALDANE_LONG=1 cargo test --locked --test rules -- --nocapture
 	HALDANE_LONG=1 cargo test --locked --test fire -- --nocapture --test-threads=1
 	[ ! -x tools/seeded.sh ] || HALDANE_LONG=1 tools/seeded.sh
+
+bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last line is JSON
+	cargo bench --locked --bench rollback
 
 demo-test: ## The demo as a test: it fails when a promise is broken
 	demo/demo.sh --test

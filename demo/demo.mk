@@ -1,8 +1,11 @@
 # The whole demo and its image. KEEP=1 leaves the cluster up at the end.
-.PHONY: demo image
+.PHONY: demo bench-cluster image
 
 demo:
 	demo/demo.sh $(if $(KEEP),,--down)
+
+bench-cluster:
+	demo/bench.sh
 
 image:
 	mkdir -p target/image

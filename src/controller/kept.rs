@@ -68,6 +68,11 @@ impl Keep {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
+    /// Somebody else has led since: what was kept may be older than what is stored.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Another Release of the same name starts with nothing.
     pub fn with<T>(&self, key: &Key, uid: &str, f: impl FnOnce(&mut Kept) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -297,5 +297,6 @@ impl Work for Arc<Passes> {
 
     fn term_ended(&self) {
         self.senses.clear();
+        self.keep.clear();
     }
 }

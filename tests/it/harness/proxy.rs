@@ -11,7 +11,11 @@ use axum::{
 };
 use kube::{Client, Config};
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, futures::OwnedNotified},
+    task::JoinHandle,
+};
 
 /// One call of the operator.
 #[derive(Clone, Debug)]
@@ -32,10 +36,15 @@ impl Call {
 /// The HTTP status that a call gets instead of its answer; `None`: it goes on to the API server.
 type Rule = Box<dyn Fn(&Call) -> Option<u16> + Send>;
 
+type Which = Box<dyn Fn(&Call) -> bool + Send>;
+
 #[derive(Default)]
 struct Book {
     calls: Vec<Call>,
     rule: Option<Rule>,
+    /// Calls that wait, and how many have come.
+    held: Option<(Which, usize)>,
+    go: Arc<Notify>,
 }
 
 /// Runs until it is dropped.
@@ -75,6 +84,22 @@ impl Proxy {
         self.book.lock().expect("no panic inside").rule = None;
     }
 
+    /// From now on these calls wait until `go`.
+    pub fn hold(&self, which: impl Fn(&Call) -> bool + Send + 'static) {
+        self.book.lock().expect("no panic inside").held = Some((Box::new(which), 0));
+    }
+
+    /// How many have waited.
+    pub fn held(&self) -> usize {
+        self.book.lock().expect("no panic inside").held.as_ref().map_or(0, |(_, count)| *count)
+    }
+
+    pub fn go(&self) {
+        let mut book = self.book.lock().expect("no panic inside");
+        book.held = None;
+        book.go.notify_waiters();
+    }
+
     /// All calls so far, in the order of their answers.
     pub fn calls(&self) -> Vec<Call> {
         self.book.lock().expect("no panic inside").calls.clone()
@@ -87,6 +112,16 @@ impl Drop for Proxy {
     }
 }
 
+impl Book {
+    fn waits(&mut self, call: &Call) -> Option<OwnedNotified> {
+        let (which, count) = self.held.as_mut()?;
+        which(call).then(|| {
+            *count += 1;
+            self.go.clone().notified_owned()
+        })
+    }
+}
+
 type Shared = (Client, Arc<Mutex<Book>>);
 
 async fn pass_on(State((client, book)): State<Shared>, request: Request) -> Response {
@@ -94,6 +129,10 @@ async fn pass_on(State((client, book)): State<Shared>, request: Request) -> Resp
     let Ok(body) = to_bytes(body, 16 << 20).await else { return StatusCode::BAD_REQUEST.into_response() };
     let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     let mut call = Call { method: parts.method.clone(), path: path.clone(), body: body.clone(), code: 0 };
+    let waits = book.lock().expect("no panic inside").waits(&call);
+    if let Some(go) = waits {
+        go.await;
+    }
     let refused = book.lock().expect("no panic inside").rule.as_ref().and_then(|rule| rule(&call));
     let response = if let Some(code) = refused {
         refusal(code)

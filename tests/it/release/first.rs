@@ -157,3 +157,24 @@ async fn a_status_that_has_changed_meanwhile_costs_one_more_look() {
     assert_eq!(kinds[..3], [(true, false, 409), (true, false, 200), (false, true, 200)], "{writes:?}");
     shop.phase("shop", "RolledBack").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_that_was_looking_meanwhile_gives_nothing_back() {
+    let (shop, proxy) = shop().await;
+    shop.wish(STAYS).await;
+    shop.in_step().await;
+    looked_at(&proxy).await;
+    // A pass has read the Release in its step; the route it reads when all is over.
+    proxy.hold(|call| call.is_read() && call.path.contains("/httproutes/"));
+    eventually("a pass waits for the route", SOON, async || (proxy.held() > 0).then_some(())).await;
+    let before = proxy.calls().len();
+    shop.order("Rollback", "").await;
+    eventually("weight 0 is written", SOON, async || proxy.calls()[before..].iter().any(withdraws).then_some(())).await;
+    proxy.go();
+    shop.phase("shop", "RolledBack").await;
+    let writes = proxy.calls().split_off(before);
+    let routes: Vec<bool> =
+        writes.iter().filter(|c| counts(c) && c.path.contains("/httproutes/")).map(withdraws).collect();
+    assert_eq!(routes.iter().filter(|taken| !**taken).count(), 1, "nothing but its restoration: {writes:?}");
+    assert_eq!(routes.first(), Some(&true));
+}
