@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt};
-use haldane::api::{Release, state::State};
+use haldane::api::{Release, names::candidate_set, state::State};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, ResourceExt,
@@ -45,13 +45,6 @@ pub struct Shop {
     pub ns: String,
     pub name: String,
     image: AtomicU32,
-}
-
-impl Shop {
-    /// How the names of the candidate's pods begin.
-    fn candidate(&self) -> String {
-        format!("{}-r", self.name)
-    }
 }
 
 impl Fleet {
@@ -168,7 +161,9 @@ spec:
     /// Its version fails from now on. Gives the moment at which the first answer that shows it had been sent.
     pub async fn breach(&self, shop: &Shop) -> SystemTime {
         let mut answers = self.answers.subscribe();
-        let pods = shop.candidate();
+        let state = self.state(shop);
+        let id = state.as_ref().and_then(State::candidate).map(|c| c.id.clone());
+        let pods = candidate_set(&shop.name, &id.expect("a candidate"));
         self.metrics.fail(&pods);
         loop {
             match answers.recv().await {
@@ -206,7 +201,7 @@ spec:
     /// It has come to rest, and its next version is as good as any.
     pub async fn rested(&self, shop: &Shop) {
         self.until(shop, "back", |s| matches!(s, State::RolledBack { .. } | State::Idle { .. })).await;
-        self.metrics.heal(&shop.candidate());
+        self.metrics.heal(&candidate_set(&shop.name, ""));
     }
 }
 

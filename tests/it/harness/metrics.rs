@@ -77,9 +77,9 @@ impl Metrics {
         lock(&self.world).bad.insert(pods.to_owned(), (epoch(), false));
     }
 
-    /// They are well again.
+    /// All pods whose names begin so are well again.
     pub fn heal(&self, pods: &str) {
-        lock(&self.world).bad.remove(pods);
+        lock(&self.world).bad.retain(|begins, _| !begins.starts_with(pods));
     }
 
     pub fn tell(&self, told: impl Fn(&str, Option<SystemTime>) + Send + 'static) {
