@@ -28,8 +28,9 @@ pub struct Call {
 }
 
 impl Call {
+    /// A look at the cluster: neither a watch nor the lease, which has rules of its own.
     pub fn is_read(&self) -> bool {
-        self.method == Method::GET && !self.path.contains("watch=")
+        self.method == Method::GET && !self.path.contains("watch=") && !self.path.contains("/leases/")
     }
 }
 
