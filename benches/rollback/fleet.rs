@@ -193,9 +193,14 @@ spec:
 
     /// The write that takes the traffic away.
     pub async fn withdrawn(&self, shop: &Shop, from: usize) -> Write {
+        let state = self.state(shop);
+        let id = state.as_ref().and_then(State::candidate).map(|c| c.id.clone());
         let is = |w: &Write| w.weight == Some(0) && w.code == 200 && w.namespace == shop.ns && w.name == shop.name;
         let waits = tokio::time::timeout(SOON, self.audit.first(from, is)).await;
-        waits.unwrap_or_else(|_| panic!("{}/{} kept its traffic: {:?}", shop.ns, shop.name, self.state(shop)))
+        let write =
+            waits.unwrap_or_else(|_| panic!("{}/{} kept its traffic: {:?}", shop.ns, shop.name, self.state(shop)));
+        self.metrics.silence(&candidate_set(&shop.name, &id.expect("a candidate")));
+        write
     }
 
     /// It has come to rest, and its next version is as good as any.

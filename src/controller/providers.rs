@@ -23,7 +23,7 @@ use crate::{
 /// How long a provider is used before its object and Secrets are looked at again.
 const FRESH: Duration = Duration::from_secs(10);
 /// For one read of the API server.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Reads and remembers providers.
 pub struct Providers {
@@ -114,7 +114,7 @@ async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Tr
             Err(Trouble::Wrong(format!("the operator may not read its metric provider: {}", status.message)))
         }
         Ok(Err(_)) => Err(Trouble::Away("the API server did not give the metric provider".into())),
-        Err(_) => Err(Trouble::Away("the API server did not give the metric provider in 5 s".into())),
+        Err(_) => Err(Trouble::Away("the API server did not give the metric provider in 1 s".into())),
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     let Facts { spec, seen, workload, .. } = facts;
     let routed = back.candidate.traffic.routed();
     let stable_hash = workload.hash_of(&back.stable.revision);
+    let told = back.report.clone();
     let report = &mut back.report;
     let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header));
     let pinned =
@@ -94,7 +95,12 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
         back.report.proven_at = back.report.proven_at.or(Some(seen.now));
         return leave_draining(back, facts, memory);
     }
-    let Back { stable, candidate, since, cause, report } = back;
+    let Back { stable, candidate, since, cause, mut report } = back;
+    // A count that still moves is worth no write of its own.
+    let counted = std::mem::replace(&mut report.requests_failed, told.requests_failed);
+    if report != told {
+        report.requests_failed = counted;
+    }
     let waits = match (&report.written_at, &report.confirmed_at) {
         (None, _) if seen.ready(Side::Stable) == 0 && seen.ready(Side::Candidate) > 0 => {
             format!("no pod of {} is ready, so its traffic cannot be taken back yet", stable.label())

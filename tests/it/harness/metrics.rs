@@ -35,6 +35,8 @@ struct World {
     born: BTreeMap<String, f64>,
     /// The pods whose names begin so fail since then; and whether an answer has shown it.
     bad: BTreeMap<String, (f64, bool)>,
+    /// The pods whose names begin so get no more requests since then.
+    silent: BTreeMap<String, f64>,
     /// Where the pods live whose names begin so, if a query names several namespaces.
     homes: BTreeMap<String, String>,
     told: Option<Told>,
@@ -59,6 +61,7 @@ impl Metrics {
             interval: interval.as_secs_f64(),
             born: BTreeMap::new(),
             bad: BTreeMap::new(),
+            silent: BTreeMap::new(),
             homes: BTreeMap::new(),
             told: None,
         }));
@@ -77,9 +80,16 @@ impl Metrics {
         lock(&self.world).bad.insert(pods.to_owned(), (epoch(), false));
     }
 
-    /// All pods whose names begin so are well again.
+    /// From now on no request reaches the pods whose names begin so.
+    pub fn silence(&self, pods: &str) {
+        lock(&self.world).silent.insert(pods.to_owned(), epoch());
+    }
+
+    /// All pods whose names begin so are well again, and get requests.
     pub fn heal(&self, pods: &str) {
-        lock(&self.world).bad.retain(|begins, _| !begins.starts_with(pods));
+        let mut world = lock(&self.world);
+        world.bad.retain(|begins, _| !begins.starts_with(pods));
+        world.silent.retain(|begins, _| !begins.starts_with(pods));
     }
 
     pub fn tell(&self, told: impl Fn(&str, Option<SystemTime>) + Send + 'static) {
@@ -218,7 +228,9 @@ impl World {
     /// What a pod had counted at its last scrape before `at`.
     fn value(&self, pod: &str, part: Part, at: f64) -> f64 {
         let scraped = self.scraped(at);
-        let all = RATE * (scraped - self.born[pod]).max(0.0);
+        let silent = self.silent.iter().filter(|(begins, _)| pod.starts_with(begins.as_str()));
+        let until = silent.map(|(_, since)| *since).fold(scraped, f64::min);
+        let all = RATE * (until - self.born[pod]).max(0.0);
         let bad = self.bad.iter().filter(|(begins, _)| pod.starts_with(begins.as_str()));
         // A scrape after the beginning shows at least ten, so that the first one convicts.
         let failed = bad

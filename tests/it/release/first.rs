@@ -92,8 +92,8 @@ async fn a_breach_waits_for_no_read() {
     let decision = writes.iter().position(drains).expect("the decision is stored");
     assert!(writes[..decision].iter().all(|w| w.path.contains("/releases/")), "{writes:?}");
     assert!(withdraws(&writes[decision + 1]), "{:?}", writes[decision + 1]);
+    metrics.silence("shop-r");
     proxy.no_rule();
-    metrics.heal("shop-r");
     let status = shop.phase("shop", "RolledBack").await;
     let cause = &status.memory.rejected[0];
     assert_eq!(cause.cause, CauseKind::Bad);
@@ -102,6 +102,7 @@ async fn a_breach_waits_for_no_read() {
         status.memory.history.last().and_then(|h| h.report.as_ref()).map(|r| r.written_at.is_some()),
         Some(true)
     );
+    metrics.heal("shop-r");
     shop.assert_home("shop:1").await;
     shop.recorder.assert_honest("shop");
 }
