@@ -4,14 +4,18 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::Future,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use http::{Method, Request, Response};
+use axum::body::Body as Answer;
+use http::{Method, Request, Response, header::ACCEPT};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::watch};
 use tower::BoxError;
+
+use crate::views::{self, Event, Seen, View};
 
 /// What can happen to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +85,13 @@ impl fmt::Display for Point {
     }
 }
 
+/// What is to happen in one telling of a story.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble {
+    pub faults: Vec<(Point, Fault)>,
+    pub view: Option<(Event, View)>,
+}
+
 /// One line, over all lives of its operator. Cheap to clone.
 #[derive(Clone)]
 pub struct Line(Arc<Inner>);
@@ -90,6 +101,9 @@ struct Inner {
     /// Calls are made here, so that one on its way outlives the operator that sent it.
     runtime: Handle,
     book: Mutex<Book>,
+    views: Mutex<Seen>,
+    /// Events told so far, over all watches.
+    told: watch::Sender<u64>,
     /// The number of the present life; 0 when none shall follow.
     life: watch::Sender<u32>,
 }
@@ -100,14 +114,21 @@ struct Book {
     counts: BTreeMap<String, u32>,
     points: Vec<Point>,
     plan: Vec<(Point, Fault)>,
-    fired: Vec<(Point, Fault)>,
+    fired: usize,
 }
 
 impl Line {
     /// Over `raw`, whose calls are made on the runtime of the caller.
     pub fn new(raw: Client) -> Self {
         let (life, _) = watch::channel(1);
-        Self(Arc::new(Inner { raw, runtime: Handle::current(), book: Mutex::default(), life }))
+        Self(Arc::new(Inner {
+            raw,
+            runtime: Handle::current(),
+            book: Mutex::default(),
+            views: Mutex::default(),
+            told: watch::Sender::new(0),
+            life,
+        }))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -115,15 +136,19 @@ impl Line {
     }
 
     /// From now on effects are counted, and this happens to some of them.
-    pub fn count(&self, plan: Vec<(Point, Fault)>) {
+    pub fn count(&self, trouble: &Trouble) {
         let mut book = self.book();
         book.counting = true;
-        book.plan = plan;
+        book.plan.clone_from(&trouble.faults);
+        self.views(|seen| {
+            seen.counting = true;
+            seen.plan.clone_from(&trouble.view);
+        });
     }
 
-    /// What has happened to effects so far, by the plan.
-    pub fn fired(&self) -> Vec<(Point, Fault)> {
-        self.book().fired.clone()
+    /// How much of its plan has come to pass.
+    pub fn fired(&self) -> usize {
+        self.book().fired + self.views(|seen| usize::from(seen.fired))
     }
 
     /// All effects so far, in their order.
@@ -162,9 +187,31 @@ impl Line {
         let point = Point { what: what.to_owned(), nth: *nth };
         book.points.push(point.clone());
         let at = book.plan.iter().position(|(planned, _)| *planned == point)?;
-        let shot = book.plan.remove(at);
-        book.fired.push(shot.clone());
-        Some(shot.1)
+        book.fired += 1;
+        Some(book.plan.remove(at).1)
+    }
+
+    /// What is known of the watches.
+    pub fn views<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.0.views.lock().expect("no panic inside"))
+    }
+
+    /// An event goes to the operator.
+    pub fn tell(&self) {
+        self.0.told.send_modify(|told| *told += 1);
+    }
+
+    /// Resolves when the next event goes to the operator.
+    pub fn told(&self) -> impl Future<Output = ()> + use<> {
+        let mut told = self.0.told.subscribe();
+        async move {
+            let _line_gone = told.changed().await;
+        }
+    }
+
+    /// On the runtime that outlives the operator.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.runtime.spawn(work);
     }
 
     /// A client of this life. Made on the operator's runtime.
@@ -183,9 +230,9 @@ impl Line {
         Client::new(service, self.0.raw.default_namespace())
     }
 
-    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn call(&self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
         if request.method() == Method::GET {
-            return self.send(request).await;
+            return self.read(request).await;
         }
         let (parts, body) = request.into_parts();
         let bytes = body.collect_bytes().await?;
@@ -212,14 +259,36 @@ impl Line {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    /// Watches, and the lists they begin with, may lie. Reads of a pass never do.
+    async fn read(&self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
+        let query = request.uri().query().unwrap_or_default();
+        let (watch, list) = (query.contains("watch=true"), query.contains("limit="));
+        let form = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let form = if form.contains("as=PartialObjectMetadata") { "metadata" } else { "whole" };
+        let what = format!("{} {form}", request.uri().path());
+        let answer = self.send(request).await?;
+        if !answer.status().is_success() || !watch && !list {
+            return Ok(answer);
+        }
+        let (parts, body) = answer.into_parts();
+        if watch {
+            return Ok(Response::from_parts(parts, views::through(self, what, body)));
+        }
+        let now = axum::body::to_bytes(body, usize::MAX).await?;
+        let told = self.views(|seen| seen.list(&what, now));
+        let mut answer = Response::new(Answer::from(told));
+        answer.headers_mut().insert("content-type", "application/json".parse()?);
+        Ok(answer)
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Answer>, BoxError> {
         let raw = self.0.raw.clone();
         let sent = self.0.runtime.spawn(async move { raw.send(request).await });
-        Ok(sent.await??)
+        Ok(sent.await??.map(Answer::new))
     }
 }
 
-fn refusal(fault: Fault) -> Response<Body> {
+fn refusal(fault: Fault) -> Response<Answer> {
     let (code, reason, after) = fault.answer().expect("a fault with an answer");
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
@@ -229,7 +298,7 @@ fn refusal(fault: Fault) -> Response<Body> {
     if let Some(after) = after {
         answer = answer.header("retry-after", after);
     }
-    answer.body(Body::from(status.to_string().into_bytes())).expect("an answer")
+    answer.body(Answer::from(status.to_string())).expect("an answer")
 }
 
 /// What a write is called: the same in each run of a story. `None`: leadership has tests of its own.

@@ -8,6 +8,8 @@ const API_SERVER_FLAGS: &str = "--storage-media-type=application/json";
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod etcd;
@@ -18,7 +20,13 @@ mod fault;
 #[path = "../it/harness/mod.rs"]
 mod harness;
 #[cfg(test)]
+mod leaders;
+#[cfg(test)]
 mod operator;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod processes;
 #[cfg(test)]
 mod sink;
 #[cfg(test)]
@@ -26,4 +34,4 @@ mod stage;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
-mod sweep;
+mod views;

@@ -52,7 +52,7 @@ pub struct Stage {
     pub agent: pods::Agent,
     pub line: Line,
     _gateway: Gateway,
-    _operator: Operator,
+    operator: Option<Operator>,
 }
 
 /// What is asked for.
@@ -63,24 +63,34 @@ pub struct Wish {
     pub first: &'static str,
     /// By a route, or by numbers of pods.
     pub routed: bool,
+    /// How long it is watched at 100 %.
+    pub watch: &'static str,
+    pub paused: bool,
 }
 
-pub const QUICK: Wish = Wish { image: "shop:2", first: "1s", routed: true };
+pub const QUICK: Wish = Wish { image: "shop:2", first: "1s", routed: true, watch: "1s", paused: false };
 pub const STAYS: Wish = Wish { first: "1h", ..QUICK };
 
 /// What a story could not reach, and what was seen last.
 pub type Story<T> = Result<T, String>;
 
 impl Stage {
+    /// With an operator of its own.
     pub async fn open(theatre: &Arc<Theatre>) -> Story<Self> {
+        let mut stage = Self::alone(theatre).await?;
+        stage.operator = Some(Operator::start(&stage.ns, &stage.line));
+        Ok(stage)
+    }
+
+    /// Without an operator.
+    pub async fn alone(theatre: &Arc<Theatre>) -> Story<Self> {
         let plane = &theatre.plane;
         let ns = plane.namespace().await;
         let (agent, gateway) = (pods::Agent::start(plane, &ns), Gateway::start(plane, &ns));
         plane.apply_yaml(&ns, SHOP).await;
         let line = Line::new(theatre.raw.clone());
         theatre.sink.attend(&ns, &line);
-        let operator = Operator::start(&ns, &line);
-        let stage = Self { theatre: theatre.clone(), ns, agent, line, _gateway: gateway, _operator: operator };
+        let stage = Self { theatre: theatre.clone(), ns, agent, line, _gateway: gateway, operator: None };
         let deployments: Api<Deployment> = stage.api();
         within(LONG, async || {
             let status = deployments.get("shop").await.ok()?.status?;
@@ -99,7 +109,7 @@ impl Stage {
     }
 
     pub async fn wish(&self, wish: Wish) {
-        let Wish { image, first, routed } = wish;
+        let Wish { image, first, routed, watch, paused } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let traffic =
             if routed { "{routes: [{name: shop}], canaryHeader: {name: x-canary, value: 'true'}}" } else { "{}" };
@@ -112,8 +122,9 @@ spec:
   targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
   version: '{version}'
   images: {{app: '{image}'}}
+  paused: {paused}
   traffic: {traffic}
-  plan: {{steps: [{{pods: 1, weight: 20, for: {first}}}, {{weight: 100, for: 0s}}], watch: {{for: 1s}}, deadline: 2m}}
+  plan: {{steps: [{{pods: 1, weight: 20, for: {first}}}, {{weight: 100, for: 0s}}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{warmUp: 0s}}
   notify: [{{notifier: {NOTIFIER}}}]
 "

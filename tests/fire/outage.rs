@@ -1,0 +1,109 @@
+//! The API server is away while Releases are in every state: nothing is decided meanwhile, nothing is skipped after, and
+//! all go on within half a minute.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use haldane::{api::status::ReleaseStatus, observe::clock::monotonic};
+
+use crate::{
+    harness::pods,
+    processes::{of_plane, signal},
+    stage::{QUICK, STAYS, Stage, Story, Theatre, Wish},
+};
+
+/// After the API server is back.
+const GOES_ON: Duration = Duration::from_secs(30);
+
+fn away() -> Vec<Duration> {
+    let long = std::env::var("HALDANE_LONG").is_ok_and(|v| v == "1");
+    if long { vec![Duration::from_mins(1), Duration::from_mins(10)] } else { vec![Duration::from_secs(20)] }
+}
+
+/// The States that last, and a way into each.
+const STATES: [&str; 7] = ["Idle", "Waiting", "Preparing", "Stepping", "Observing", "Promoting", "RolledBack"];
+
+async fn enter(theatre: &Arc<Theatre>, state: &'static str) -> Story<Stage> {
+    let shop = Stage::open(theatre).await?;
+    match state {
+        "Idle" => shop.wish(Wish { image: "shop:1", ..QUICK }).await,
+        "Waiting" => shop.wish(Wish { paused: true, ..QUICK }).await,
+        "Preparing" => {
+            shop.agent.hold(pods::of_image("shop:2"));
+            shop.wish(QUICK).await;
+        }
+        "Stepping" => shop.wish(STAYS).await,
+        "Observing" => shop.wish(Wish { watch: "1h", ..QUICK }).await,
+        "Promoting" => {
+            shop.agent.linger(pods::of_image("shop:1"));
+            shop.wish(QUICK).await;
+        }
+        _ => {
+            shop.wish(STAYS).await;
+            shop.in_step().await?;
+            shop.agent.crash(pods::of_image("shop:2"));
+        }
+    }
+    shop.until(state, |s| is(s, state)).await?;
+    shop.until("all told", |s| s.memory.outbox.is_empty()).await?;
+    Ok(shop)
+}
+
+fn is(status: &ReleaseStatus, state: &str) -> bool {
+    status.state.as_ref().is_some_and(|s| s.name() == state)
+}
+
+/// What makes it go on, and where it must be soon.
+async fn goes_on(shop: &Stage, state: &str) -> Story<()> {
+    let next = match state {
+        "Idle" | "RolledBack" => {
+            shop.wish(Wish { image: "shop:3", ..STAYS }).await;
+            "Stepping"
+        }
+        "Waiting" => {
+            shop.wish(STAYS).await;
+            "Stepping"
+        }
+        "Preparing" => {
+            shop.agent.ready(pods::every);
+            return shop.until("past Preparing", |s| !is(s, "Preparing")).await.map(drop);
+        }
+        "Promoting" => {
+            shop.agent.finish();
+            "Idle"
+        }
+        _ => {
+            shop.agent.crash(pods::of_image("shop:2"));
+            "Draining"
+        }
+    };
+    shop.until(next, |s| is(s, next)).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_states_outlast_an_api_server_that_is_away() {
+    for away in away() {
+        let theatre = Theatre::open().await;
+        let stages = join_all(STATES.map(async |state| (state, enter(&theatre, state).await))).await;
+        let stages: Vec<_> = stages.into_iter().map(|(state, s)| (state, s.expect("it is entered"))).collect();
+        let server = of_plane(&theatre.plane, "kube-apiserver");
+        signal(server, "STOP");
+        tokio::time::sleep(away).await;
+        signal(server, "CONT");
+        let back = monotonic();
+        let went = join_all(stages.iter().map(async |(state, shop)| {
+            let still = shop.until("an answer", |_| true).await.map(|s| is(&s, state) || *state == "Promoting");
+            assert_eq!(still, Ok(true), "{}, left in {state}", shop.ns);
+            goes_on(shop, state).await.unwrap_or_else(|why| panic!("{}, left in {state}: {why}", shop.ns));
+            back.elapsed()
+        }));
+        let longest = went.await.into_iter().max().unwrap_or_default();
+        println!("fire: away_s={} resumed_ms={}", away.as_secs(), longest.as_millis());
+        assert!(longest < GOES_ON, "{longest:?}");
+        for (state, shop) in &stages {
+            let ledger = theatre.auditor.close(&shop.ns, shop.revision().await);
+            let breaches: Vec<_> = ledger.breaches.iter().filter(|b| b.number != 19).collect();
+            assert!(breaches.is_empty(), "{}, left in {state}: {breaches:?}", shop.ns);
+        }
+    }
+}
