@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Stories side by side. More are not faster on two cores.
-const SIDE_BY_SIDE: usize = 20;
+const SIDE_BY_SIDE: usize = 14;
 /// Points that CI tries.
 const SAMPLE: usize = 20;
 /// Views that lie: those that CI tries, and those of the long run.

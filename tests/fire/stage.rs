@@ -140,9 +140,12 @@ spec:
     pub async fn until(&self, what: &str, so: impl Fn(&ReleaseStatus) -> bool) -> Story<ReleaseStatus> {
         let looked = within(LONG, async || match self.status().await {
             Some(status) if so(&status) => Ok(status),
-            other => Err(other.map(|s| format!("{}: {}", s.phase, s.message))),
+            other => Err(other.map(|s| {
+                let untold = s.memory.outbox.iter().map(|n| format!("{} {} {:?}", n.seq, n.reason, n.pending));
+                format!("{}: {}; to tell: {:?}", s.phase, s.message, untold.collect::<Vec<_>>())
+            })),
         });
-        looked.await.map_err(|last| format!("not within {LONG:?}: {what}; last: {last}"))
+        looked.await.map_err(|last| format!("{}: not within {LONG:?}: {what}; last: {last}", self.ns))
     }
 
     /// Returns when the first step has its traffic.
