@@ -23,6 +23,7 @@ use super::{
     watch as watches,
     watch::Guarded,
 };
+use crate::observe::clock;
 
 /// What is watched, and how much runs at once.
 #[derive(Clone, Debug)]
@@ -65,6 +66,18 @@ pub async fn run(
         () = filled => {}
         () = near => {}
         () = terms(&ctx, work.as_ref()) => {}
+        () = evenly(&ctx) => {}
+    }
+}
+
+/// While a release is on its way, its steps last as long as they should, also when somebody sets the machine's clock.
+async fn evenly(ctx: &Context) {
+    let mut active = ctx.active.changes();
+    loop {
+        clock::even(!active.borrow_and_update().is_empty());
+        if active.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

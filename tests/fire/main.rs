@@ -8,6 +8,8 @@ const API_SERVER_FLAGS: &str = "--storage-media-type=application/json";
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod effects;
 #[cfg(test)]
 mod ending;
