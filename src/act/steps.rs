@@ -28,7 +28,10 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         return plan;
     }
     if !seen.release.finalizer && !seen.release.deleting && matches!(goal, Goal::Canary { .. }) {
+        // Alone: a deletion that comes at this moment may win, though the API server says that the finalizer is there. Nothing
+        // else is touched before it has been seen.
         plan.push(Effect::AddFinalizer);
+        return plan;
     }
     match goal {
         Goal::Abandoned => plan.extend(drop_finalizer(seen)),

@@ -18,6 +18,7 @@ use crate::{
     ending::{Ending, differences, ending},
     fault::{Fault, Point, Trouble},
     harness::within,
+    processes::audited,
     stage::{Stage, Theatre},
     stories::Tale,
     views::{Event, View},
@@ -189,6 +190,9 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
         figure("crash_points", tried.0);
         figure("stale_plans", tried.1);
     }
+    let refused: Vec<String> =
+        audited(&theatre.plane).into_iter().filter(|w| matches!(w.code, 400 | 403)).map(|w| w.text).collect();
+    assert!(refused.is_empty(), "the operator may not, or wrote nonsense: {refused:?}");
     assert!(broken.is_empty(), "{} of {total} broken:\n{}", broken.len(), broken.join("\n"));
     assert!(missed.len() * 5 <= total, "{} of {crash_points}+{stale_plans} were not met: {missed:?}", missed.len());
 }

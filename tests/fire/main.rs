@@ -10,6 +10,8 @@ mod audit;
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
+mod early;
+#[cfg(test)]
 mod effects;
 #[cfg(test)]
 mod ending;

@@ -17,7 +17,7 @@ const GOES_ON: Duration = Duration::from_secs(30);
 
 fn away() -> Vec<Duration> {
     let long = std::env::var("HALDANE_LONG").is_ok_and(|v| v == "1");
-    if long { vec![Duration::from_mins(1), Duration::from_mins(10)] } else { vec![Duration::from_secs(20)] }
+    if long { vec![Duration::from_mins(1), Duration::from_mins(10)] } else { vec![Duration::from_secs(12)] }
 }
 
 /// The States that last, and a way into each.
