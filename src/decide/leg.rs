@@ -136,7 +136,7 @@ fn arriving(
     let trouble = trouble(facts).or(complaint).map_or_else(String::new, |t| format!(": {t}"));
     let message = format!("{ready} of {need} pods of {} are ready for {weight} %{trouble}", candidate.version.label());
     if seen.now >= due && !candidate.undo {
-        let kind = if ready < need { CauseKind::NotReady } else { CauseKind::Inconclusive };
+        let kind = if ready < need { late(facts) } else { CauseKind::Inconclusive };
         let message = format!("after {}: {message}", candidate.plan.deadline);
         return rollback::begin(leg.stable.clone(), candidate.clone(), kind, message, facts, memory);
     }
@@ -210,7 +210,7 @@ pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, m
 }
 
 /// Not knowing for a moment is nobody's news.
-const TOLD_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const TOLD_AFTER: Duration = Duration::from_secs(30);
 
 /// The verdict's own sentence.
 pub(crate) fn summary(verdict: &Verdict) -> String {
@@ -225,8 +225,20 @@ pub(crate) fn summary(verdict: &Verdict) -> String {
 }
 
 pub(crate) fn trouble(facts: &Facts<'_>) -> Option<String> {
-    let pod = facts.seen.pods.iter().find(|p| p.side == Side::Candidate && p.trouble.is_some())?;
-    Some(recovery::in_words(pod))
+    let pod = facts.seen.pods.iter().find(|p| p.side == Side::Candidate && p.trouble.is_some());
+    pod.map(recovery::in_words)
+        .or_else(|| facts.workload.shortage.as_ref().map(|why| format!("no pod is created: {why}")))
+}
+
+/// What pods that are not ready in time say of their version: nothing, where the cluster had no room for them.
+pub(crate) fn late(facts: &Facts<'_>) -> CauseKind {
+    if no_room(facts) { CauseKind::Inconclusive } else { CauseKind::NotReady }
+}
+
+/// Whether the cluster keeps the candidate's pods from running, by a quota or for want of a node.
+pub(crate) fn no_room(facts: &Facts<'_>) -> bool {
+    let mut pods = facts.seen.pods.iter().filter(|p| p.side == Side::Candidate).filter_map(|p| p.trouble.as_ref());
+    facts.workload.shortage.is_some() || pods.any(|trouble| !recovery::own_fault(trouble))
 }
 
 /// A new step is judged on its own samples; what counts for the whole release goes on.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Facts, Next, gates,
     goal::{Share, first_step, full},
-    leg::{Leg, fresh_evidence, give_up, held, on_the_way, summary, trouble, weigh},
+    leg::{Leg, TOLD_AFTER, fresh_evidence, give_up, held, late, no_room, on_the_way, summary, trouble, weigh},
     orders, recovery, rollback,
     sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
@@ -82,7 +82,7 @@ pub(crate) fn preparing(
         let trouble = trouble(facts).map_or_else(String::new, |t| format!(": {t}"));
         let message =
             format!("{ready} of {need} pods of {label} were ready after {}{trouble}", candidate.plan.deadline);
-        return rollback::begin(stable, candidate, CauseKind::NotReady, message, facts, memory);
+        return rollback::begin(stable, candidate, late(facts), message, facts, memory);
     }
     let mut message = format!("{ready} of {need} pods of {label} are ready");
     if let Some(trouble) = trouble(facts) {
@@ -115,8 +115,16 @@ pub(crate) fn preparing(
         .map(|(_, by)| (Reason::OrderRefused, format!("{by}: pods must be ready before a step can be skipped")));
     let mut next = Next::stay(State::Preparing { stable, candidate, since, resume }, message);
     next.extra.extend(promote);
+    let news = since.plus(TOLD_AFTER);
     if started {
         gates::stuck(&mut next, since, seen, memory);
+    } else if no_room(facts) && memory.stuck != Some(since) && seen.now < due {
+        // Somebody has to make room before the deadline.
+        next.due = Some(news.min(due));
+        if seen.now >= news {
+            memory.stuck = Some(since);
+            next.extra.push((Reason::Stuck, next.message.clone()));
+        }
     } else {
         next.due = Some(due);
     }

@@ -2,6 +2,7 @@
 
 pub mod autoscaler;
 pub mod clock;
+pub mod neighbours;
 pub mod orders;
 pub mod pods;
 pub mod preflight;

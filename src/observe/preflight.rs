@@ -18,6 +18,8 @@ pub struct Preflight<'a> {
     pub recreate: bool,
     /// Names of claims that only one node can mount.
     pub single_node_claims: &'a BTreeSet<String>,
+    /// The images that are asked for.
+    pub images: &'a [String],
     /// Names of PodDisruptionBudgets with `minAvailable` that select the template.
     pub budgets: &'a [String],
     /// What speaks against its HorizontalPodAutoscalers, one sentence each.
@@ -91,6 +93,11 @@ impl Preflight<'_> {
                 ));
             }
         }
+        for image in self.images.iter().filter(|image| floats(image)) {
+            found.push(format!(
+                "image {image} names no version: what it stands for can change while it runs, and going back to it proves nothing; use a tag of its own or a digest"
+            ));
+        }
         if pre_stop(template).is_zero() {
             found.push(format!(
                 "Deployment {name} has no preStop delay: requests can be lost when its pods end; add lifecycle.preStop.sleep of 5 seconds"
@@ -104,6 +111,12 @@ impl Preflight<'_> {
         found.extend(self.autoscalers.iter().cloned());
         found
     }
+}
+
+/// Whether an image has no tag but `latest`, and no digest.
+fn floats(image: &str) -> bool {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    !last.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
 fn main_containers(template: &Value) -> impl Iterator<Item = &Value> {
@@ -170,6 +183,7 @@ mod tests {
             paused_by_user: false,
             recreate: false,
             single_node_claims: &claims,
+            images: &[],
             budgets: &[],
             autoscalers: &[],
         };
@@ -203,6 +217,7 @@ mod tests {
             paused_by_user: true,
             recreate: true,
             single_node_claims: &BTreeSet::new(),
+            images: &[],
             budgets: &["b".into()],
             autoscalers: &["h".into()],
         };
@@ -219,6 +234,20 @@ mod tests {
         careless["template"]["spec"]["containers"] = json!([{"name": "app", "image": "app:1"}]);
         let warnings = check(&careless).1;
         assert_eq!(warnings.len(), 3, "{warnings:?}");
+    }
+
+    #[test]
+    fn an_image_that_names_no_version_floats() {
+        for (image, expected) in [
+            ("shop", true),
+            ("registry.example:5000/web/shop", true),
+            ("registry.example:5000/web/shop:latest", true),
+            ("registry.example:5000/web/shop:1.4", false),
+            ("shop@sha256:00", false),
+            ("shop:latest@sha256:00", false),
+        ] {
+            assert_eq!(floats(image), expected, "{image}");
+        }
     }
 
     #[test]

@@ -91,6 +91,13 @@ pub fn owned_set(set: &DynamicObject) -> OwnedSet {
     }
 }
 
+/// Why its controller cannot create the pods of a ReplicaSet.
+pub fn shortage(set: &DynamicObject) -> Option<String> {
+    let conditions = set.data.pointer("/status/conditions").and_then(Value::as_array)?;
+    let failure = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    Some(failure["message"].as_str().unwrap_or("its pods cannot be created").to_owned())
+}
+
 /// A candidate's ReplicaSet. `deployment`: the name and UID of the target, and its selector.
 pub fn candidate_set(
     set: &DynamicObject,

@@ -122,6 +122,8 @@ pub struct Workload {
     pub warnings: Vec<String>,
     /// The longest preStop delay of its containers.
     pub pre_stop: Duration,
+    /// Why the candidate's ReplicaSet gets no pods, in the API server's words: a quota, or an admission policy.
+    pub shortage: Option<String>,
     /// The HorizontalPodAutoscaler that scales it.
     pub autoscaler: Option<Autoscaler>,
 }

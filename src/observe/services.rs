@@ -90,6 +90,12 @@ fn problem(name: &str, service: Option<&Service>, canary: Option<&Service>, ask:
     if !selects_template(service, ask.template_labels) {
         return Some(format!("the selector of Service {name} does not match the labels of the Deployment's template"));
     }
+    if let Some((other, _)) = ask.neighbours.iter().find(|(_, labels)| selects_template(service, labels)) {
+        return Some(format!(
+            "Service {name} selects the pods of Deployment {other} too, which would get nothing of its traffic during a \
+             release; narrow its selector, or name other Services in spec.traffic.services"
+        ));
+    }
     if ask.routes.is_empty() {
         return None; // no canary Service is needed
     }
@@ -147,6 +153,7 @@ mod tests {
             template_labels: &world.labels,
             candidate_hash: Some("h2"),
             weights: &world.weights,
+            neighbours: &world.neighbours,
             pods: &world.pods,
         }
     }
@@ -155,6 +162,7 @@ mod tests {
     struct World {
         labels: BTreeMap<String, String>,
         weights: BTreeMap<String, i32>,
+        neighbours: BTreeMap<String, BTreeMap<String, String>>,
         pods: BTreeMap<String, Side>,
     }
 
@@ -223,6 +231,20 @@ mod tests {
             None,
             "no route, no canary Service"
         );
+    }
+
+    #[test]
+    fn a_service_of_two_workloads_is_not_split() {
+        let batch = BTreeMap::from([("tier".to_owned(), "front".to_owned()), ("app".to_owned(), "batch".to_owned())]);
+        let world = World { neighbours: BTreeMap::from([("batch".to_owned(), batch)]), ..world() };
+        let services = [
+            service("front", &json!({"selector": {"tier": "front"}})),
+            service("web", &json!({"selector": {"app": "web"}})),
+        ];
+        let seen = see(&ask(None, &[], &world), &services, &[]);
+        let why = seen[0].problem.as_deref().unwrap_or_default();
+        assert!(why.starts_with("Service front selects the pods of Deployment batch too"), "{why}");
+        assert_eq!(seen[1].problem, None);
     }
 
     #[test]

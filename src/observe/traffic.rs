@@ -43,6 +43,8 @@ pub struct TrafficAsk<'a> {
     pub candidate_hash: Option<&'a str>,
     /// The user's weights remembered before the first split.
     pub weights: &'a BTreeMap<String, i32>,
+    /// The labels of the pods of other Deployments, by their names.
+    pub neighbours: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// The side of each pod, by its name.
     pub pods: &'a BTreeMap<String, Side>,
 }

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    autoscaler, pods,
+    autoscaler, neighbours, pods,
     preflight::{self, Preflight},
     raw,
     seen::{Asked, Autoscaler, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
@@ -66,6 +66,8 @@ pub struct View {
     pub candidate_hash: Option<String>,
     /// Where each pod listens, by its name.
     pub addresses: BTreeMap<String, IpAddr>,
+    /// The labels of the pods of other Deployments, by their names; empty while a release is on its way.
+    pub neighbours: BTreeMap<String, BTreeMap<String, String>>,
     /// Container ports of the template, by name.
     pub ports: BTreeMap<String, u16>,
     /// What a release under way can do without and could not be read, one sentence each.
@@ -92,7 +94,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         .or_else(|| deployment.labels().get(names::HANDOVER).cloned());
     let wanted_name = wanted_id.as_deref().map(|id| names::candidate_set(target, id));
     let pods_api: Api<RawPod> = Api::namespaced(client.clone(), namespace);
-    let (owned, named, raw_pods, circumstances) = tokio::try_join!(
+    let (owned, named, raw_pods, mut circumstances) = tokio::try_join!(
         Box::pin(list_selected::<DynamicObject>(&sets, selector.as_ref(), "listing ReplicaSets")),
         async {
             match &wanted_name {
@@ -117,6 +119,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         (Some(set.name_any()) != wanted_name, !own(set), std::cmp::Reverse(raw::size(set)), set.name_any())
     });
 
+    circumstances.shortage = ours.first().and_then(raw::shortage);
     let candidate = ours.first().map(|set| raw::candidate_set(set, target, Some(&uid), selector.as_ref()));
     let mut owned: Vec<OwnedSet> =
         owned.iter().filter(|set| raw::controller(set) == Some(uid.as_str())).map(raw::owned_set).collect();
@@ -135,6 +138,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         target: Target::Found(Box::new(workload(&deployment, owned, candidate.as_ref(), ask, &circumstances))),
         candidate,
         candidate_hash,
+        neighbours: circumstances.neighbours.pods,
         unread: circumstances.failed,
     })
 }
@@ -165,6 +169,7 @@ async fn without_target(client: &Client, namespace: &str, target: &str, ours: Ve
         stable_hash: None,
         candidate_hash,
         addresses: addresses(&pods),
+        neighbours: BTreeMap::new(),
         ports: BTreeMap::new(),
         unread: Vec::new(),
     })
@@ -227,8 +232,11 @@ fn workload(
         || ask.state.is_some_and(State::active)
         || candidate.is_some_and(|c| c.owner != Owner::Deployment);
     let name = deployment.name_any();
+    let asked = ask_for(ask.images);
+    let images: Vec<String> = asked.images.values().cloned().collect();
     let preflight = Preflight {
         name: &name,
+        images: &images,
         spec: deployment.data.get("spec").unwrap_or(&Value::Null),
         paused_by_user: paused && !ours,
         recreate: recreate && handover.is_none(),
@@ -245,15 +253,16 @@ fn workload(
         wanted: raw::size(deployment),
         revision: template::revision(current),
         images: template::images(current),
-        asked: ask_for(ask.images),
+        asked,
         previous: ask.previous.map(ask_for),
         handover,
         recreate,
         settled: settled(deployment),
-        refusals: preflight.refusals(),
+        refusals: preflight.refusals().into_iter().chain(around.neighbours.overlaps.iter().cloned()).collect(),
         warnings: preflight.warnings().into_iter().chain(around.unread.iter().cloned()).collect(),
         pre_stop: preflight::pre_stop(current),
         autoscaler: around.autoscaler,
+        shortage: around.shortage.clone(),
         sets,
         name,
     }
@@ -273,6 +282,9 @@ pub fn settled(deployment: &DynamicObject) -> bool {
 /// What stands around the workload and bears on a release.
 #[derive(Default)]
 struct Circumstances {
+    neighbours: neighbours::Neighbours,
+    /// Why the candidate's ReplicaSet gets no pods.
+    shortage: Option<String>,
     autoscaler: Option<Autoscaler>,
     /// What speaks against it, one sentence each.
     autoscaler_warnings: Vec<String>,
@@ -294,11 +306,19 @@ async fn circumstances(
     let current = raw::pod_template(deployment);
     let wants_claims = !active && !preflight::claims(current).is_empty();
     let mut found = Circumstances::default();
-    let (autoscalers, budgets, claims) = tokio::join!(
+    let (autoscalers, budgets, claims, neighbours) = tokio::join!(
         in_time(PATIENCE, "listing autoscalers", permitted::<HorizontalPodAutoscaler>(client, namespace, true)),
         permitted::<PodDisruptionBudget>(client, namespace, !active),
         permitted::<PersistentVolumeClaim>(client, namespace, wants_claims),
+        async {
+            if active {
+                Ok(neighbours::Neighbours::default())
+            } else {
+                neighbours::look(client, namespace, deployment).await
+            }
+        },
     );
+    found.neighbours = neighbours?;
     let autoscalers = match autoscalers {
         Err(error) if active => {
             found.failed.push(error.to_string());

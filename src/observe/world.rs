@@ -77,7 +77,8 @@ pub async fn observe(
         release_uid: &uid,
     };
     let id = state.and_then(State::candidate).map(|c| c.id.clone());
-    let pinned = state.and_then(State::candidate).map(|c| &c.traffic);
+    // Until a release begins, what is written counts: it may still be corrected.
+    let pinned = state.filter(|s| s.active()).and_then(State::candidate).map(|c| &c.traffic);
     let services = pinned.map(|p| p.services.as_slice()).or(release.spec.traffic.services.as_deref());
     let routes = pinned.map_or(&release.spec.traffic.routes, |p| &p.routes);
     // On its way a release does without much of this, so no read may hold up the others for long.
@@ -122,6 +123,7 @@ pub async fn observe(
         template_labels: &view.template_labels,
         candidate_hash: view.candidate_hash.as_deref(),
         weights: pinned.map_or(&none, |p| &p.weights),
+        neighbours: &view.neighbours,
         pods: &sides,
     };
     let (traffic, raw) = traffic::see(&namespace, &asked, objects);

@@ -37,4 +37,6 @@ mod tell;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]
+mod trouble;
+#[cfg(test)]
 mod workload;

@@ -101,6 +101,7 @@ impl Stage {
             template_labels: &labels,
             candidate_hash: Some("h2"),
             weights: &self.traffic.weights,
+            neighbours: &BTreeMap::new(),
             pods: &pods.iter().filter_map(side).collect(),
         };
         look(client, &self.ns, &ask).await.expect("a look")
