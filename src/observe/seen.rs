@@ -1,6 +1,10 @@
 //! `Seen`: the world as one pass sees it. Plain data: `decide` and `act::steps` read it, nothing here calls anything.
 
+mod feed;
+
 use std::{collections::BTreeMap, time::Duration};
+
+pub use feed::{Feed, PodSamples, Point, Probe, Samples};
 
 pub use crate::api::routes::Split;
 use crate::api::{
@@ -263,57 +267,6 @@ pub struct RouteSeen {
     pub confirmed: bool,
     /// What the gateway says if it has not.
     pub complaint: Option<String>,
-}
-
-/// What the metric provider has told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Feed {
-    /// No provider is named: health alone decides.
-    Unset,
-    /// Nothing usable, and why.
-    NoData {
-        why: String,
-    },
-    Data(Samples),
-}
-
-/// Raw counters per pod, up to a moment that all pods have reached.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples {
-    pub pods: Vec<PodSamples>,
-    pub scrape_interval: Duration,
-    /// The latency bound really counted above: the bucket's bound, seconds. `None`: no usable bucket.
-    pub slow_bound: Option<f64>,
-}
-
-/// One pod's counters, oldest first.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PodSamples {
-    pub pod: String,
-    pub points: Vec<Point>,
-}
-
-/// Counters as scraped: totals since the process started.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    pub at: At,
-    pub requests: f64,
-    pub errors: f64,
-    /// Requests with a measured duration, and those of them above the bound.
-    pub timed: f64,
-    pub slow: f64,
-}
-
-/// The HTTP health check (or `up`) of one pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    pub pod: String,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Successes since the pod is known.
-    pub successes: u32,
-    /// What the last failure said.
-    pub last: String,
 }
 
 /// The smoke Job.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use haldane::api::names;
+use haldane::{api::names, observe::clock};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service},
@@ -63,7 +63,7 @@ pub struct Trouble {
 
 impl Trouble {
     pub async fn open() -> Self {
-        let shop = Shop::open().await;
+        let shop = Box::pin(Shop::open()).await;
         shop.plane.apply_yaml(&shop.ns, BESIDE).await;
         let watch = Watch::start(shop.plane.client(), &shop.ns);
         let before = foreign(&shop).await;
@@ -197,7 +197,7 @@ async fn watch(client: Client, ns: String, blind: Arc<Mutex<Vec<String>>>) {
         let now = unserved(&ready, &services.items, &route);
         since.retain(|name, _| now.contains(name));
         for name in now {
-            let first = *since.entry(name.clone()).or_insert_with(Instant::now);
+            let first = *since.entry(name.clone()).or_insert_with(clock::monotonic);
             if first.elapsed() > BLIND {
                 blind.lock().expect("no panic inside").push(format!("Service {name} for {:?}", first.elapsed()));
             }
