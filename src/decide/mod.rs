@@ -22,9 +22,10 @@ pub mod recovery;
 pub mod rollback;
 pub mod sizes;
 pub mod verdict;
+mod version;
 pub mod walk;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
     api::{
@@ -39,6 +40,7 @@ use crate::{
 use goal::Goal;
 use orders::Wish;
 use verdict::Verdict;
+pub(crate) use version::present;
 
 /// What was remembered: nothing, at first sight or when status was lost.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -267,27 +269,6 @@ fn undo(stable: &Version, facts: &Facts<'_>, memory: &Memory) -> Result<Candidat
     let version =
         Version { revision: asked.revision.clone(), images: asked.images.clone(), name: before.replaced.name.clone() };
     Ok(Candidate { undo: true, ..gates::candidate(version, facts) })
-}
-
-/// What the Deployment's template says now, with the Release's name for it where it is the asked one.
-pub(crate) fn present(spec: &ReleaseSpec, workload: &Workload) -> Version {
-    let asked = workload.asked.revision == workload.revision;
-    Version {
-        revision: workload.revision.clone(),
-        name: spec.version.clone().filter(|_| asked).or_else(|| by_image(&workload.images)),
-        images: workload.images.clone(),
-    }
-}
-
-/// What a version nobody has named is called: its image's last part, if it has one image. `shop/checkout:1.4` is
-/// `checkout:1.4`; of a digest the first twelve digits are enough.
-fn by_image(images: &BTreeMap<String, String>) -> Option<String> {
-    let image = images.values().next().filter(|_| images.len() == 1)?;
-    let last = image.rsplit('/').next().unwrap_or(image);
-    Some(match last.split_once("@sha256:") {
-        Some((name, digest)) => format!("{name}@{}", digest.get(..12).unwrap_or(digest)),
-        None => last.to_owned(),
-    })
 }
 
 /// The revision is never tried again by itself. At most ten are remembered.

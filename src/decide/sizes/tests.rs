@@ -1,3 +1,5 @@
+//! Tables and properties of sizes, with a model of the autoscaler.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -26,7 +26,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::{harness::gateway, release::Shop};
+use crate::{
+    harness::{SOON, eventually, gateway},
+    release::Shop,
+};
 
 /// A workload beside the one that is released, of the same team.
 const BESIDE: &str = "
@@ -88,10 +91,12 @@ impl Trouble {
     pub async fn assert_over(&self, image: &str) {
         self.shop.recorder.assert_honest("shop");
         let template = if image == "shop:1" { &[][..] } else { &["Deployment/shop"] };
+        eventually(&format!("{}: nothing of ours is left", self.shop.ns), SOON, async || {
+            let (ours, pods) = (self.shop.ours().await, self.shop.pods_of(image).await);
+            if ours.is_empty() && pods.len() == 2 { Ok(()) } else { Err((ours, pods)) }
+        })
+        .await;
         self.assert_harmless(template).await;
-        let ours = self.shop.ours().await;
-        assert!(ours.is_empty(), "{}: {ours:?}", self.shop.ns);
-        assert_eq!(self.shop.pods_of(image).await.len(), 2, "{}", self.shop.ns);
     }
 
     /// Nothing but the status was written.
