@@ -234,7 +234,7 @@ impl World {
         let bad = self.bad.iter().filter(|(begins, _)| pod.starts_with(begins.as_str()));
         // A scrape after the beginning shows at least ten, so that the first one convicts.
         let failed = bad
-            .map(|(_, (since, _))| scraped - since)
+            .map(|(_, (since, _))| until - since)
             .filter(|long| *long > 0.0)
             .map(|long| 10.0 + RATE * BAD_SHARE * long);
         let failed = failed.fold(0.0, f64::max);
