@@ -242,6 +242,9 @@ fn shrunk(step: &Step<'_>, notes: &Notes, breach: &mut impl FnMut(u32, String)) 
             }
         }
     }
+    if !old["metadata"]["ownerReferences"].is_null() {
+        return; // a Deployment's: its traffic moved with the Services, not with a candidate's weight
+    }
     if let Some(since) = notes.emptied.get(hash).map(|at| step.change.at.saturating_sub(*at)).filter(|s| *s < DRAINED) {
         breach(5, format!("pods of ReplicaSet {name} are taken away {since} ms after the candidate's weight became 0"));
     }
