@@ -22,6 +22,9 @@ pub enum Happening {
     Seconds(u8),
     Ask(usize),
     Spoil(usize),
+    /// This version's pods fail their health checks; this one's smoke test fails.
+    Sick(usize),
+    Broken(usize),
     Degrade(bool),
     Blind(bool),
     NoStart(bool),
@@ -50,6 +53,8 @@ pub fn happening() -> impl Strategy<Value = Happening> {
         14 => (1u8..30).prop_map(Happening::Seconds),
         5 => (0usize..4).prop_map(Happening::Ask),
         2 => (1usize..4).prop_map(Happening::Spoil),
+        1 => (1usize..4).prop_map(Happening::Sick),
+        1 => (1usize..4).prop_map(Happening::Broken),
         1 => any::<bool>().prop_map(Happening::Degrade),
         1 => any::<bool>().prop_map(Happening::Blind),
         1 => any::<bool>().prop_map(Happening::NoStart),
@@ -79,6 +84,8 @@ impl Run {
                 self.ask(VERSIONS[*i]);
             }
             Happening::Spoil(i) => world.bad = vec![VERSIONS[*i].into()],
+            Happening::Sick(i) => world.sick = vec![VERSIONS[*i].into()],
+            Happening::Broken(i) => world.broken = vec![VERSIONS[*i].into()],
             Happening::Degrade(on) => world.degraded = *on,
             Happening::Blind(on) => world.no_data = *on,
             Happening::NoStart(on) => (world.no_start, world.calm) = (*on, 0),
@@ -130,6 +137,7 @@ impl Run {
     /// Faults stop; what is asked for must be reached or refused, and then nothing moves.
     pub fn settle(&mut self) -> Result<(), String> {
         let world = &mut self.world;
+        (world.sick, world.broken) = (Vec::new(), Vec::new());
         (world.bad, world.lag, world.spec.paused) = (Vec::new(), 1, false);
         (world.degraded, world.no_data, world.no_start, world.unready) = (false, false, false, false);
         self.crash = None;
@@ -168,7 +176,10 @@ impl Run {
 
 /// Plays a history and says what broke.
 pub fn play(routed: bool, wanted: u32, history: &[Happening], mutant: Option<Mutant>) -> Result<(), String> {
-    let mut run = Run::new(routed, wanted, mutant);
+    go_through(Run::new(routed, wanted, mutant), history)
+}
+
+fn go_through(mut run: Run, history: &[Happening]) -> Result<(), String> {
     for happening in history {
         run.happen(happening)?;
         run.pass()?;
@@ -181,11 +192,11 @@ proptest! {
 
     #[test]
     fn every_history_keeps_the_invariants(
-        routed in prop_oneof![3 => Just(true), 1 => Just(false)],
+        (routes, services) in prop_oneof![4 => Just((1, 1)), 1 => Just((0, 1)), 1 => Just((2, 2)), 1 => Just((1, 2)), 1 => Just((0, 0))],
         wanted in 1u32..5,
         history in prop::collection::vec(happening(), 1..40),
     ) {
-        if let Err(broken) = play(routed, wanted, &history, None) {
+        if let Err(broken) = go_through(Run::with(routes, services, wanted, None), &history) {
             prop_assert!(false, "{broken}");
         }
     }

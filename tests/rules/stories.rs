@@ -6,13 +6,14 @@ use haldane::{
     act::steps::steps,
     api::{
         action::{ActionType, PromoteTo},
+        notice::Reason,
         state::{CauseKind, State},
         status::Ended,
     },
     decide::decide,
 };
 
-use crate::operator::Run;
+use crate::{operator::Run, world::World};
 
 /// Drives a run until `done`, at most `limit` seconds.
 fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
@@ -155,4 +156,95 @@ fn time_is_never_zero_while_something_is_on_its_way() {
             );
         }
     }
+}
+
+#[test]
+fn an_abort_is_obeyed_in_every_state() {
+    let places: [fn(&Run) -> bool; 5] = [
+        |r| matches!(r.state(), Some(State::Preparing { .. })) && r.world.candidate().is_some(),
+        |r| matches!(r.state(), Some(State::Stepping { step: 0, settled: None, .. })),
+        |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })),
+        |r| matches!(r.state(), Some(State::Observing { .. })),
+        |r| matches!(r.state(), Some(State::Promoting { .. })),
+    ];
+    for (n, place) in places.into_iter().enumerate() {
+        for blind in [false, true] {
+            let mut run = Run::new(true, 3, None);
+            run.seconds(3).unwrap();
+            run.ask("B");
+            until(&mut run, 120, place);
+            run.world.no_data = blind;
+            run.order(ActionType::Rollback, PromoteTo::NextStep);
+            run.seconds(2).unwrap();
+            assert_eq!(run.world.written_weight(), 0, "place {n}: {:?}", run.state());
+            until(&mut run, 400, |r| matches!(r.state(), Some(State::RolledBack { .. })));
+            assert_eq!(run.world.template, "A");
+        }
+    }
+}
+
+#[test]
+fn of_two_releases_for_one_workload_the_second_writes_nothing() {
+    let mut run = Run::new(true, 3, None);
+    run.world.rival = Some("Release first works on Deployment app already".into());
+    run.seconds(3).unwrap();
+    run.ask("B");
+    run.seconds(60).unwrap();
+    let world = &run.world;
+    assert!(!world.paused && !world.finalizer && world.sets.len() == 1 && !world.pinned(), "{:?}", run.state());
+    assert!(run.told.values().any(|(reason, _)| *reason == Reason::Conflict), "{:?}", run.told);
+    run.world.rival = None;
+    until(&mut run, 200, idle_on("B"));
+}
+
+#[test]
+fn pods_that_never_become_ready_end_it_at_the_deadline() {
+    for routed in [true, false] {
+        let mut run = Run::new(routed, 3, None);
+        run.seconds(3).unwrap();
+        run.world.unready = true;
+        run.ask("B");
+        until(
+            &mut run,
+            150,
+            |r| matches!(r.state(), Some(State::RolledBack { cause, .. }) if cause.kind == CauseKind::NotReady),
+        );
+    }
+}
+
+#[test]
+fn failed_health_checks_and_smoke_tests_take_the_traffic_away() {
+    for spoil in [|w: &mut World| w.sick = vec!["B".into()], |w: &mut World| w.broken = vec!["B".into()]] {
+        let mut run = Run::with(2, 2, 3, None);
+        run.seconds(3).unwrap();
+        spoil(&mut run.world);
+        run.ask("B");
+        until(&mut run, 60, |r| matches!(r.state(), Some(State::Draining { .. })));
+        assert_eq!(run.world.written_weight(), 0);
+        until(
+            &mut run,
+            200,
+            |r| matches!(r.state(), Some(State::RolledBack { cause, .. }) if cause.kind == CauseKind::Bad),
+        );
+    }
+}
+
+#[test]
+fn what_grows_with_each_release_is_bounded() {
+    let mut run = Run::new(true, 1, None);
+    run.seconds(3).unwrap();
+    for n in 0..14 {
+        let version = format!("V{n}");
+        run.world.bad = vec![version.clone()];
+        run.ask(&version);
+        until(&mut run, 200, |r| {
+            let asked = &r.world.spec.images["app"];
+            matches!(r.state(), Some(State::RolledBack { candidate, .. }) if candidate.revision.0 == *asked)
+        });
+        run.world.bad.clear();
+        run.seconds(2).unwrap();
+    }
+    let memory = &run.world.past.memory;
+    assert_eq!((memory.history.len(), memory.rejected.len()), (10, 10));
+    assert!(memory.outbox.len() <= 32 && memory.handled_actions.len() <= 20);
 }
