@@ -15,7 +15,7 @@ demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it 
 bench-cluster: ## Figures that need a whole cluster: 30 rollbacks under load
 image: ## Write the operator's image to target/image/haldane.tar
 
-.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long bench demo-test
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long seeded bench demo-test
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -51,7 +51,8 @@ chart: ## Lint the chart
 	@helm=$$(tools/build.sh helm)/helm; $$helm lint --strict --kube-version 1.30.0 charts/haldane; \
 	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true
 
-unit: ## Tests that need no cluster, property tests included
+unit: ## Tests that need no cluster, property tests included; the seeded faults still apply
+	tools/seeded.sh --applies
 	cargo test --locked --lib --bins
 
 integration: ## Tests against a real control plane and a real Prometheus
@@ -60,7 +61,10 @@ integration: ## Tests against a real control plane and a real Prometheus
 test-long: ## The long runs: every crash point, every plan of stale views, all seeded faults (hours)
 	HALDANE_LONG=1 cargo test --locked --test rules -- --nocapture
 	HALDANE_LONG=1 cargo test --locked --test fire -- --nocapture --test-threads=1
-	[ ! -x tools/seeded.sh ] || HALDANE_LONG=1 tools/seeded.sh
+	tools/seeded.sh
+
+seeded: ## Put each fault of tests/seeded into a copy of the tree and see that a test catches it (an hour or more)
+	tools/seeded.sh
 
 bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last line is JSON
 	cargo bench --locked --bench rollback

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use haldane::{
-    act::{promote, workload},
+    act::{promote, scope::Scope, workload},
     api::{names, state::Version},
     error::Error,
     observe::{
@@ -153,6 +153,27 @@ async fn the_proven_pods_become_the_users() {
     let undone = stage.deployment().await;
     assert_eq!(template::revision(raw::pod_template(&undone)), stage.stable.revision);
     assert_eq!(users_own(&undone), users_own(&before), "nothing of ours comes back with an undo");
+}
+
+#[tokio::test]
+async fn it_is_finished_though_status_was_lost() {
+    let stage = Stage::new().await;
+    let before = stage.deployment().await;
+    stage.prepare(3).await;
+    let proven = stage.pods(Side::Candidate).await;
+    stage.take().await;
+    stage.offer(3).await;
+    stage.adopted().await;
+    // Past the turning point. Nothing is remembered of the candidate; the Deployment's label names the attempt.
+    let scope = Scope { candidate: None, ..stage.scope() };
+    soon("finished", async || promote::finish_hand_over(&scope).await).await;
+    eventually("settled", SOON, async || {
+        let seen = stage.seen().await;
+        if seen.settled && !seen.paused && seen.handover.is_none() { Ok(()) } else { Err(seen) }
+    })
+    .await;
+    assert_eq!(stage.all_pods().await, proven, "the same pods, and no others");
+    assert_eq!(users_own(&stage.deployment().await), users_own(&before));
 }
 
 #[tokio::test]

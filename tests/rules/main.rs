@@ -16,7 +16,7 @@ mod histories;
 mod invariants;
 mod mutants;
 mod operator;
+mod releases;
 mod scripts;
 mod stale;
-mod stories;
 mod world;
