@@ -27,15 +27,14 @@ if $only_applies; then
   exit 0
 fi
 
-# A copy that keeps its times, so that the next build finds what has not changed.
+# A copy with a target folder of its own: cargo takes what it has built of one copy of a package for the other's.
 cache=${HALDANE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/haldane}/seeded
 tree=$cache/tree
-CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-export CARGO_TARGET_DIR RUST_BACKTRACE=0
+export CARGO_TARGET_DIR=$cache/target RUST_BACKTRACE=0
 gently=${SEEDED_GENTLY-nice} # others may be at work on this machine
 rm -rf "$tree"
 mkdir -p "$tree"
-git ls-files -z | xargs -0 cp -a --parents -t "$tree"
+git ls-files -z | xargs -0 cp --parents -t "$tree" # with new times: what was built last had a fault in it
 git -C "$tree" init -q # so that git apply works on this tree and not on the one around it
 log=$cache/log
 

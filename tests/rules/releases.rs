@@ -84,7 +84,13 @@ fn an_undo_after_success_brings_the_previous_version_back_at_once() {
     until(&mut run, 200, idle_on("B"));
     run.order(ActionType::Rollback, PromoteTo::NextStep);
     until(&mut run, 60, idle_on("A"));
+    run.seconds(20).unwrap();
+    let notices = run.world.past.memory.notices;
     run.seconds(120).unwrap();
+    assert_eq!(run.world.past.memory.notices, notices, "an order is read once");
+    run.order(ActionType::Rollback, PromoteTo::NextStep);
+    run.seconds(60).unwrap();
+    assert!(idle_on("A")(&run), "before A there was B, which is rejected: there is no way back to it");
     assert!(idle_on("A")(&run), "B stays rejected though the Release still names it");
     assert_eq!(run.world.past.memory.result.as_ref().map(|r| r.outcome), Some(Ended::RolledBack));
 }
@@ -186,8 +192,8 @@ fn an_abort_is_obeyed_in_every_state() {
 #[test]
 fn of_two_releases_for_one_workload_the_second_writes_nothing() {
     let mut run = Run::new(true, 3, None);
-    run.world.rival = Some("Release first works on Deployment app already".into());
     run.seconds(3).unwrap();
+    run.world.rival = Some("Release first works on Deployment app already".into());
     run.ask("B");
     run.seconds(60).unwrap();
     let world = &run.world;
@@ -247,4 +253,21 @@ fn what_grows_with_each_release_is_bounded() {
     let memory = &run.world.past.memory;
     assert_eq!((memory.history.len(), memory.rejected.len()), (10, 10));
     assert!(memory.outbox.len() <= 32 && memory.handled_actions.len() <= 20);
+}
+
+#[test]
+fn traffic_is_not_taken_to_a_side_without_ready_pods() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })));
+    run.world.pods.retain(|p| p.rev == "B");
+    run.world.stirred();
+    run.order(ActionType::Rollback, PromoteTo::NextStep);
+    run.pass().unwrap();
+    assert!(matches!(run.state(), Some(State::Draining { .. })), "{:?}", run.state());
+    assert!(run.world.written_weight() > 0, "no pod of A is ready");
+    run.seconds(5).unwrap();
+    assert_eq!(run.world.written_weight(), 0, "now there are some");
+    until(&mut run, 100, |r| matches!(r.state(), Some(State::RolledBack { .. })));
 }
