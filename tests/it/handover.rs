@@ -178,7 +178,7 @@ async fn it_is_finished_though_status_was_lost() {
 
 #[tokio::test]
 async fn an_old_replica_set_with_the_same_template_is_out_of_the_way_first() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::own().await;
     // The user has rolled from the first version to the second by himself; now the first is released again.
     let first = stage.stable.clone();
     stage.admin_image("shop:2").await.expect("changed");
@@ -200,6 +200,16 @@ async fn an_old_replica_set_with_the_same_template_is_out_of_the_way_first() {
     assert!(refused(workload::delete_equal_set(&stage.scope(), &busy).await).contains("not the candidate's"));
     let own = stage.set_name();
     assert!(refused(workload::delete_equal_set(&stage.scope(), &own).await).contains("not an old one"));
+    stage.plane.stop_controllers();
+    let sets = raw::replica_sets(&stage.plane.client(), &stage.ns);
+    for (size, refusal) in [(1, Some("it has pods")), (0, None)] {
+        let sized = Patch::Merge(json!({"spec": {"replicas": size}}));
+        sets.patch(&old.name, &PatchParams::default(), &sized).await.expect("sized");
+        if let Some(why) = refusal {
+            assert!(refused(workload::delete_equal_set(&stage.scope(), &old.name).await).contains(why));
+        }
+    }
+    stage.plane.continue_controllers();
     soon("deleted", async || workload::delete_equal_set(&stage.scope(), &old.name).await).await;
     workload::delete_equal_set(&stage.scope(), &old.name).await.expect("deleted already");
     stage.take().await;
@@ -207,6 +217,10 @@ async fn an_old_replica_set_with_the_same_template_is_out_of_the_way_first() {
     stage.adopted().await;
     stage.finish().await;
     assert_eq!(stage.all_pods().await, proven);
+    // As after a crash before our marks were off: it is the Deployment's all the same.
+    let marked = Patch::Merge(json!({"metadata": {"annotations": {names::RELEASE: "shop"}}}));
+    sets.patch(&own, &PatchParams::default(), &marked).await.expect("marked");
+    assert!(refused(workload::scale_candidate(&stage.scope(), 5).await).contains("sets its size"));
 }
 
 #[tokio::test]
@@ -240,6 +254,70 @@ async fn a_wrong_size_is_not_handed_over() {
     let stage = Stage::new().await;
     stage.prepare(2).await;
     assert!(waits(promote::take_template(&stage.scope()).await).contains("3 are wanted"));
+}
+
+#[tokio::test]
+async fn a_pause_that_the_controllers_have_not_seen_is_none_yet() {
+    let stage = Stage::own().await;
+    stage.prepare(3).await;
+    stage.plane.stop_controllers();
+    stage.admin_patch(json!({"spec": {"progressDeadlineSeconds": 599}})).await.expect("edited");
+    assert!(waits(promote::take_template(&stage.scope()).await).contains("not paused yet"));
+    assert!(!stage.deployment().await.labels().contains_key(names::HANDOVER));
+    stage.plane.continue_controllers();
+    stage.take().await;
+}
+
+#[tokio::test]
+async fn it_does_not_end_while_a_service_is_pinned() {
+    let stage = Stage::new().await;
+    stage.prepare(3).await;
+    stage.take().await;
+    stage.offer(3).await;
+    stage.adopted().await;
+    let hash = stage.view().await.candidate.expect("the candidate").hash;
+    let service = |pin: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec: {{selector: {{app: shop{pin}}}, ports: [{{port: 80}}]}}"
+        )
+    };
+    stage.plane.apply_yaml(&stage.ns, &service(&format!(", pod-template-hash: '{hash}'"))).await;
+    soon("mark off", async || workload::mark_candidate(&stage.scope(), false).await).await;
+    eventually("nothing else is in the way", SOON, async || {
+        let why = promote::finish_hand_over(&stage.scope()).await.expect_err("it is pinned").to_string();
+        if why.contains("Service shop is still pinned") { Ok(()) } else { Err(why) }
+    })
+    .await;
+    assert!(stage.seen().await.paused);
+    stage.plane.apply_yaml(&stage.ns, &service("")).await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn it_does_not_end_before_the_old_pods_go_nor_by_un_pausing() {
+    let stage = Stage::own().await;
+    stage.prepare(3).await;
+    stage.take().await;
+    assert!(refused(workload::unpause(&stage.scope(), false).await).contains("has begun and is not finished"));
+    let observed = async || eventually("seen", SOON, async || stage.seen().await.observed.then_some(())).await;
+    observed().await;
+    stage.plane.stop_controllers();
+    stage.offer(3).await;
+    stage.admin_patch(json!({"spec": {"replicas": 4}})).await.expect("scaled");
+    stage.plane.continue_controllers();
+    stage.adopted().await;
+    observed().await;
+    // Adopted, of the right size, and the controller dies before it ends the old pods.
+    stage.plane.stop_controllers();
+    stage.admin_patch(json!({"spec": {"replicas": 3}})).await.expect("scaled");
+    let generation = stage.deployment().await.metadata.generation;
+    let status = Patch::Merge(json!({"status": {"observedGeneration": generation}}));
+    let deployments = raw::deployments(&stage.plane.client(), &stage.ns);
+    deployments.patch_status("shop", &PatchParams::default(), &status).await.expect("a status");
+    soon("mark off", async || workload::mark_candidate(&stage.scope(), false).await).await;
+    assert!(waits(promote::finish_hand_over(&stage.scope()).await).contains("still has 3 pods"));
+    stage.plane.continue_controllers();
+    stage.finish().await;
 }
 
 #[tokio::test]

@@ -271,3 +271,19 @@ fn traffic_is_not_taken_to_a_side_without_ready_pods() {
     assert_eq!(run.world.written_weight(), 0, "now there are some");
     until(&mut run, 100, |r| matches!(r.state(), Some(State::RolledBack { .. })));
 }
+
+#[test]
+fn the_number_of_pods_may_change_in_any_second_of_the_hand_over() {
+    for (routed, after, wanted) in (0..8).flat_map(|after| [(true, after, 5), (true, after, 2), (false, after, 5)]) {
+        let mut run = Run::new(routed, 3, None);
+        run.seconds(3).unwrap();
+        run.ask("B");
+        until(&mut run, 90, |r| matches!(r.state(), Some(State::Promoting { .. })));
+        run.seconds(after).unwrap();
+        run.world.wanted = wanted;
+        until(&mut run, 90, idle_on("B"));
+        run.seconds(10).unwrap();
+        let pods = run.world.pods.iter().filter(|p| p.rev == "B" && p.ending.is_none()).count();
+        assert_eq!(pods, wanted as usize, "{after} s after its begin, routed: {routed}");
+    }
+}

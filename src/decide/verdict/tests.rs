@@ -56,6 +56,20 @@ fn the_limit_itself_is_still_allowed() {
 }
 
 #[test]
+fn counts_that_are_no_numbers_are_no_evidence() {
+    for odd in [f64::NAN, f64::INFINITY, -1.0] {
+        let world = pair(|_| 0.0);
+        let Feed::Data(mut samples) = world.feed(300.0) else { unreachable!() };
+        for pod in samples.pods.iter_mut().filter(|p| p.pod == world.loads[1].pod.name) {
+            pod.points.iter_mut().for_each(|point| point.errors = odd);
+        }
+        let (evidence, verdict) = world.look_at(&Feed::Data(samples), 300.0, &Evidence::default());
+        assert!(matches!(verdict, Verdict::NoData { .. } | Verdict::Watching { .. }), "{odd}: {verdict:?}");
+        assert_eq!(evidence.requests, 0, "{odd}");
+    }
+}
+
+#[test]
 fn a_good_version_is_healthy_once_enough_requests_were_seen() {
     let world = pair(|_| 0.004);
     let (evidence, seen) = world.watch(5.0, 120.0);
