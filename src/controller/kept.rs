@@ -21,11 +21,24 @@ const HEAL_PAUSE: Duration = Duration::from_secs(10);
 /// An older look is not decided on: pods may be gone that it shows as ready.
 const LOOK_LASTS: Duration = Duration::from_secs(3);
 
+/// When a pass began.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    pub at: Instant,
+    /// `Kicks::count` at that moment.
+    pub kicks: u64,
+}
+
+impl Begun {
+    /// Whether what was seen since then may be decided on: it is young, and nothing has stirred.
+    fn holds(self, now: Instant, kicks: u64) -> bool {
+        self.kicks == kicks && now.duration_since(self.at) < LOOK_LASTS
+    }
+}
+
 /// What a pass saw that had nothing to write.
 pub struct Look {
-    at: Instant,
-    /// `Kicks::count` when it began.
-    kicks: u64,
+    begun: Begun,
     /// The Release as it is stored.
     pub release: Release,
     pub seen: Seen,
@@ -105,8 +118,8 @@ impl Keep {
     pub fn look(&self, key: &Key, kicks: u64) -> Option<Arc<Look>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = all.get_mut(key)?;
-        let holds = |look: &Arc<Look>| look.kicks == kicks && look.at.elapsed() < LOOK_LASTS;
-        kept.look.take_if(|look| !holds(look));
+        let now = clock::monotonic();
+        kept.look.take_if(|look| !look.begun.holds(now, kicks));
         kept.look.clone()
     }
 }
@@ -125,9 +138,9 @@ impl Kept {
         self.evidence = Some((state.clone(), evidence));
     }
 
-    /// A pass that began at `at` and had nothing to write has seen this.
-    pub fn saw(&mut self, (at, kicks): (Instant, u64), release: Release, seen: Seen) {
-        self.look = Some(Arc::new(Look { at, kicks, release, seen }));
+    /// A pass that had nothing to write has seen this.
+    pub fn saw(&mut self, begun: Begun, release: Release, seen: Seen) {
+        self.look = Some(Arc::new(Look { begun, release, seen }));
     }
 
     pub fn blink(&mut self) {
@@ -143,5 +156,20 @@ impl Kept {
 
     pub fn healed(&mut self, effect: &Effect) {
         self.heals.push((effect.clone(), clock::monotonic()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_holds_for_three_seconds_in_which_nothing_stirs() {
+        let begun = Begun { at: clock::monotonic(), kicks: 7 };
+        let after = |ms| begun.at + Duration::from_millis(ms);
+        assert!(begun.holds(begun.at, 7));
+        assert!(begun.holds(after(2_999), 7));
+        assert!(!begun.holds(after(3_000), 7), "pods may be gone since");
+        assert!(!begun.holds(after(1), 8), "something around the Release has changed");
     }
 }

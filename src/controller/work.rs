@@ -12,7 +12,7 @@ use super::{
     active,
     context::{Context, Key, News},
     first::{self, Glance},
-    kept::Keep,
+    kept::{Begun, Keep},
     pass::{After, Work},
     senses::Senses,
     show, steps as stored,
@@ -47,7 +47,7 @@ impl Passes {
 
     async fn once(&self, watched: &Release, ctx: &Context) -> Result<After> {
         let key = Key { namespace: watched.namespace().unwrap_or_default(), name: watched.name_any() };
-        let begun = (clock::monotonic(), ctx.kicks.count(&key));
+        let begun = Begun { at: clock::monotonic(), kicks: ctx.kicks.count(&key) };
         let watched_uid = watched.uid().unwrap_or_default();
         let turns = self.keep.turns(&key, &watched_uid);
         let (release, orders_proven) = tokio::join!(stored::present(ctx, watched), self.senses.orders_proven());

@@ -76,21 +76,6 @@ impl Stage {
         events.iter().filter(of_candidate).map(|e| usize::try_from(e.count.unwrap_or(1)).expect("a count")).sum()
     }
 
-    /// `kubectl rollout …` as the administrator.
-    async fn kubectl(&self, args: &[&str]) -> String {
-        let tools = tokio::task::spawn_blocking(crate::harness::tools).await.expect("the binaries");
-        // Not the blocking one: the pods of this test live on this very thread.
-        let done = tokio::process::Command::new(tools.join("kubectl"))
-            .args(["--kubeconfig", self.plane.kubeconfig().to_str().expect("a path"), "-n", &self.ns])
-            .args(args)
-            .output()
-            .await
-            .expect("kubectl runs");
-        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{args:?}: {text}");
-        text
-    }
-
     async fn scale(&self, replicas: u32) {
         self.admin_patch(json!({"spec": {"replicas": replicas}})).await.expect("scaled");
         eventually("the controller has seen the size", SOON, async || self.seen().await.observed.then_some(())).await;
@@ -142,14 +127,15 @@ async fn the_proven_pods_become_the_users() {
 
     assert!(
         stage
-            .kubectl(&["rollout", "status", "deployment/shop", "--timeout=30s"])
+            .plane
+            .kubectl(&stage.ns, &["rollout", "status", "deployment/shop", "--timeout=30s"])
             .await
             .contains("successfully rolled out")
     );
-    let history = stage.kubectl(&["rollout", "history", "deployment/shop"]).await;
+    let history = stage.plane.kubectl(&stage.ns, &["rollout", "history", "deployment/shop"]).await;
     assert!(history.lines().filter(|l| l.starts_with(['1', '2'])).count() == 2, "{history}");
-    stage.kubectl(&["rollout", "undo", "deployment/shop"]).await;
-    stage.kubectl(&["rollout", "status", "deployment/shop", "--timeout=60s"]).await;
+    stage.plane.kubectl(&stage.ns, &["rollout", "undo", "deployment/shop"]).await;
+    stage.plane.kubectl(&stage.ns, &["rollout", "status", "deployment/shop", "--timeout=60s"]).await;
     let undone = stage.deployment().await;
     assert_eq!(template::revision(raw::pod_template(&undone)), stage.stable.revision);
     assert_eq!(users_own(&undone), users_own(&before), "nothing of ours comes back with an undo");

@@ -130,6 +130,20 @@ impl Plane {
         self.processes.kubeconfig()
     }
 
+    /// `kubectl` as the administrator; panics when it fails. Does not block: pods of a test may live on its very thread.
+    pub async fn kubectl(&self, namespace: &str, args: &[&str]) -> String {
+        let tools = tokio::task::spawn_blocking(tools).await.expect("the binaries");
+        let done = tokio::process::Command::new(tools.join("kubectl"))
+            .args(["--kubeconfig", self.kubeconfig().to_str().expect("a path"), "-n", namespace])
+            .args(args)
+            .output()
+            .await
+            .expect("kubectl runs");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{args:?}: {text}");
+        text
+    }
+
     /// The address of the API server.
     pub fn server(&self) -> &str {
         &self.processes.server

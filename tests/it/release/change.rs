@@ -59,7 +59,7 @@ async fn an_edit_of_the_template_ends_the_release_and_waits_for_its_user() {
     assert_eq!(drifted.phase, "RolledBack");
     let old = shop.pods_of("shop:1").await;
     assert_eq!(shop.pods().await, old, "what served before serves again");
-    shop.kubectl(&["rollout", "resume", "deployment/shop"]).await;
+    shop.plane.kubectl(&shop.ns, &["rollout", "resume", "deployment/shop"]).await;
     let again = shop.in_step().await;
     assert_ne!(again.stable_revision, drifted.stable_revision, "on the template as it is now");
     shop.recorder.assert_honest("shop");

@@ -12,7 +12,7 @@ async fn the_pods_that_were_proven_are_the_pods_that_stay() {
         shop.phase("shop", "Observing").await;
         shop.pods_of("shop:2").await
     };
-    let (waited, proven) = tokio::join!(shop.kubectl(&ready), observing);
+    let (waited, proven) = tokio::join!(shop.plane.kubectl(&shop.ns, &ready), observing);
     assert_eq!(waited, "release.haldane.dev/shop condition met\n");
 
     let status = shop.phase("shop", "Succeeded").await;
@@ -28,7 +28,7 @@ async fn the_pods_that_were_proven_are_the_pods_that_stay() {
     let reasons: Vec<String> = shop.events("shop").await.into_iter().map(|(reason, _)| reason).collect();
     let all = ["Accepted", "Preparing", "StepStarted", "StepStarted", "Watching", "Promoting", "Succeeded"];
     assert_eq!(reasons, all, "one Event for each transition");
-    let columns = shop.kubectl(&["get", "releases"]).await;
+    let columns = shop.plane.kubectl(&shop.ns, &["get", "releases"]).await;
     let columns: Vec<&str> = columns.split_whitespace().collect();
     assert_eq!(columns[..6], ["NAME", "STATUS", "STEP", "WEIGHT", "VERSION", "REASON"]);
     assert!(columns.windows(2).any(|pair| pair == ["shop", "Succeeded"]), "{columns:?}");

@@ -23,7 +23,7 @@ use haldane::{
     cli::run::{RunArgs, start},
     controller::{context::Context, pass::Work, senses::Senses, work::Passes},
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, Config, Resource, ResourceExt,
     api::{DynamicObject, Patch, PatchParams},
@@ -185,18 +185,11 @@ spec:
         self.plane.operator_writes(&self.ns).into_iter().filter(|w| w.resource != "events").collect()
     }
 
-    /// `kubectl` as the administrator.
-    pub async fn kubectl(&self, args: &[&str]) -> String {
-        let tools = tokio::task::spawn_blocking(harness::tools).await.expect("the binaries");
-        let done = tokio::process::Command::new(tools.join("kubectl"))
-            .args(["--kubeconfig", self.plane.kubeconfig().to_str().expect("a path"), "-n", &self.ns])
-            .args(args)
-            .output()
-            .await
-            .expect("kubectl runs");
-        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{args:?}: {text}");
-        text
+    /// Something harmless happens to one of the pods of an image.
+    pub async fn stir(&self, image: &str) {
+        let (name, _) = self.pods_of(image).await.into_iter().next().expect("a pod");
+        let note = Patch::Merge(serde_json::json!({"metadata": {"annotations": {"note": "stirred"}}}));
+        self.api::<Pod>().patch(&name, &PatchParams::default(), &note).await.expect("patched");
     }
 
     pub async fn delete(&self, name: &str) {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use haldane::api::state::State;
+use haldane::{
+    api::{state::State, units::At},
+    observe::clock,
+};
 
 use super::{QUICK, Shop, Wish, back::weight};
 use crate::harness::{self, SOON, eventually, pods, proxy::Proxy};
@@ -27,6 +30,19 @@ async fn no_read_that_fails_holds_up_a_rollback() {
     join_all(READS.map(|(path, traffic)| unreadable(path, traffic))).await;
 }
 
+/// Returns when two looks have failed after this moment.
+async fn looked_after(proxy: &Proxy, path: &str, moment: At) {
+    let mut before = None;
+    eventually(&format!("two looks without {path}"), SOON, async || {
+        if clock::now() < moment {
+            return None;
+        }
+        let failed = proxy.calls().iter().filter(|c| c.code == 500 && c.path.contains(path)).count();
+        (failed >= *before.get_or_insert(failed) + 2).then_some(())
+    })
+    .await;
+}
+
 async fn unreadable(path: &'static str, traffic: bool) {
     let plane = harness::plane().await;
     let proxy = Proxy::start(plane.operator_config()).await;
@@ -41,8 +57,10 @@ async fn unreadable(path: &'static str, traffic: bool) {
     })
     .await;
 
-    // The step's time is over long ago, and nothing has risen.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // The step's time is over, and nothing rises.
+    let status = shop.status("shop").await.expect("a status");
+    let Some(State::Stepping { since, .. }) = status.state else { panic!("{path}: {:?}", status.state) };
+    looked_after(&proxy, path, since.plus(Duration::from_secs(10))).await;
     let status = shop.status("shop").await.expect("a status");
     assert!(matches!(status.state, Some(State::Stepping { step: 0, .. })), "{path}: {:?}", status.state);
     if path != "/jobs/" {
@@ -58,7 +76,8 @@ async fn unreadable(path: &'static str, traffic: bool) {
     })
     .await;
     if traffic {
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        // What is on its way there has had its time to end, and still nobody knows that nothing more comes.
+        looked_after(&proxy, path, clock::now().plus(Duration::from_secs(6))).await;
         let status = shop.status("shop").await.expect("a status");
         let Some(State::Draining { report, .. }) = &status.state else { panic!("{path}: {:?}", status.state) };
         assert_eq!(report.confirmed_at, None, "{path}");
