@@ -18,7 +18,7 @@ const API_SERVER_FLAGS: &str = "";
 mod audit;
 mod figures;
 mod fleet;
-#[expect(dead_code, unused_imports, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod operator;

@@ -20,7 +20,7 @@ mod etcd;
 #[cfg(test)]
 mod fault;
 #[cfg(test)]
-#[expect(dead_code, unused_imports, reason = "shared with the other test binary, which uses the rest of it")]
+#[expect(dead_code, reason = "shared with the other test binary, which uses the rest of it")]
 #[path = "../it/harness/mod.rs"]
 mod harness;
 #[cfg(test)]
