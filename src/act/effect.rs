@@ -29,10 +29,9 @@ pub enum Effect {
     DeleteCanaryService {
         service: String,
     },
-    /// The ownerless ReplicaSet, template = the Deployment's with the candidate's images.
-    CreateCandidate {
-        size: u32,
-    },
+    /// The ownerless ReplicaSet, template = the Deployment's with the candidate's images, without pods: of a request that
+    /// arrives when its release is long over, only an empty ReplicaSet is left.
+    CreateCandidate,
     ScaleCandidate {
         size: u32,
     },

@@ -48,9 +48,6 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
         if !seen.confirmed() {
             return;
         }
-        if set.carries_traffic {
-            plan.push(Effect::MarkCandidate { carries_traffic: false });
-        }
         if !set.deleting {
             plan.push(Effect::DeleteCandidate);
         }
@@ -79,10 +76,7 @@ fn without_workload(seen: &Seen, plan: &mut Vec<Effect>) {
     if !restore_traffic(seen, plan) {
         return;
     }
-    if let Some(set) = seen.candidate.as_ref().filter(|c| !c.deleting && c.owner == Owner::Nobody) {
-        if set.carries_traffic {
-            plan.push(Effect::MarkCandidate { carries_traffic: false });
-        }
+    if seen.candidate.as_ref().is_some_and(|c| !c.deleting && c.owner == Owner::Nobody) {
         plan.push(Effect::DeleteCandidate);
     }
 }

@@ -30,7 +30,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
             traffic::canary::create(scope, service, &crate::api::names::candidate_hash(&candidate.id)).await
         }
         Effect::DeleteCanaryService { service } => traffic::canary::delete(scope, service).await,
-        Effect::CreateCandidate { size } => workload::create_candidate(scope, *size).await,
+        Effect::CreateCandidate => workload::create_candidate(scope).await,
         Effect::ScaleCandidate { size } => workload::scale_candidate(scope, *size).await,
         Effect::MarkCandidate { carries_traffic } => workload::mark_candidate(scope, *carries_traffic).await,
         Effect::DeleteCandidate => workload::delete_candidate(scope).await,

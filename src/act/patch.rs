@@ -27,11 +27,20 @@ impl Edit {
         edit
     }
 
-    /// A patch of exactly this object, whatever else of it changes meanwhile (a status that others write often): each
-    /// field that counts needs a `test` of its own.
+    /// A patch of exactly this object, whatever else of it changes meanwhile: each field that counts needs a `test` of its
+    /// own. A request that arrives late may find these fields as they were once, so it must do no harm then.
     pub fn of_any_version<K: Resource>(object: &K) -> Self {
         let mut edit = Self(Vec::new());
         edit.test(&["metadata", "uid"], object.uid().unwrap_or_default());
+        edit
+    }
+
+    /// A patch of exactly this object, whose spec nobody has written since. Who writes its status is not minded.
+    pub fn of_generation<K: Resource>(object: &K) -> Self {
+        let mut edit = Self::of_any_version(object);
+        if let Some(generation) = object.meta().generation {
+            edit.test(&["metadata", "generation"], generation);
+        }
         edit
     }
 

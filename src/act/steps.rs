@@ -18,7 +18,7 @@ use crate::{
 pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     let mut plan = Vec::new();
     if seen.unread.first().is_some()
-        && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone | Goal::Withdraw { .. })
+        && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone { .. } | Goal::Withdraw { .. })
     {
         // What is not seen carries nothing: the way down goes on, everything else waits for the next look.
         if let (Goal::Canary { candidate, step, share, .. }, Some(workload)) = (goal, seen.target.found()) {
@@ -27,7 +27,7 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         }
         return plan;
     }
-    if !seen.release.finalizer && !seen.release.deleting && matches!(goal, Goal::Canary { .. }) {
+    if !seen.release.finalizer && !seen.release.deleting() && matches!(goal, Goal::Canary { .. }) {
         // Alone: a deletion that comes at this moment may win, though the API server says that the finalizer is there. Nothing
         // else is touched before it has been seen.
         plan.push(Effect::AddFinalizer);
@@ -36,9 +36,9 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     match goal {
         Goal::Abandoned => plan.extend(drop_finalizer(seen)),
         Goal::AtRest => home::steps(stable, seen, false, &mut plan),
-        Goal::Gone => {
+        Goal::Gone { told } => {
             home::steps(stable, seen, true, &mut plan);
-            if seen.is_home() {
+            if seen.is_home() && *told {
                 plan.extend(drop_finalizer(seen));
             }
         }
@@ -158,7 +158,7 @@ fn lower(seen: &Seen, weight: u32, header: bool, plan: &mut Vec<Effect>) {
 /// More pods at once; fewer never while a release is on its way (its pods may carry traffic).
 fn grow(set: Option<&CandidateSet>, pods: u32, plan: &mut Vec<Effect>) {
     match set {
-        None => plan.push(Effect::CreateCandidate { size: pods }),
+        None => plan.extend([Effect::CreateCandidate, Effect::ScaleCandidate { size: pods }]),
         Some(c) if c.size < pods && !c.deleting => plan.push(Effect::ScaleCandidate { size: pods }),
         Some(_) => {}
     }
@@ -284,6 +284,9 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
 
 /// Traffic away from the candidate, first of all and whatever else is wrong.
 fn withdraw(candidate: &Candidate, stable: &Revision, seen: &Seen, plan: &mut Vec<Effect>) {
+    if seen.is_home() && seen.unread.first().is_none() {
+        return; // nothing was begun, and without a finalizer nothing may be
+    }
     let stands = seen.ready(Side::Stable) > 0 || seen.ready(Side::Candidate) == 0;
     if stands {
         for route in seen.routes.iter().filter(|r| r.split.is_some_and(|s| s.weight > 0 || s.header || s.uneven)) {
@@ -304,13 +307,12 @@ fn withdraw(candidate: &Candidate, stable: &Revision, seen: &Seen, plan: &mut Ve
         take_back(seen, plan);
     }
     let Some(set) = &seen.candidate else { return };
-    let routed = candidate.traffic.routed();
-    let off = seen.routes.iter().all(|r| r.split.is_none_or(|s| s.weight == 0 && !s.header) && r.confirmed)
-        && seen.unread.traffic.is_empty();
-    if stands && routed && off && set.carries_traffic {
-        plan.push(Effect::MarkCandidate { carries_traffic: false });
-    }
-    if stands && !routed && !set.deleting && set.owner == Owner::Nobody && workload.handover.is_none() {
+    if stands
+        && !candidate.traffic.routed()
+        && !set.deleting
+        && set.owner == Owner::Nobody
+        && workload.handover.is_none()
+    {
         // Kept connections do not follow a pin: only the end of the pod ends them.
         plan.push(Effect::DeleteCandidate);
     }

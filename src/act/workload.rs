@@ -84,7 +84,7 @@ pub(super) async fn no_pins(scope: &Scope<'_>, deployment: &DynamicObject, what:
 
 /// The ownerless ReplicaSet with the candidate's template. It carries none of the user's labels, so that no Deployment
 /// adopts it before it has proven itself, and nothing by which a GitOps tool would take it for its own.
-pub async fn create_candidate(scope: &Scope<'_>, size: u32) -> Result<()> {
+pub async fn create_candidate(scope: &Scope<'_>) -> Result<()> {
     let candidate = scope.candidate("creating the candidate's ReplicaSet")?;
     let name = names::candidate_set(scope.target, &candidate.id);
     let what = format!("creating ReplicaSet {name}");
@@ -113,7 +113,7 @@ pub async fn create_candidate(scope: &Scope<'_>, size: u32) -> Result<()> {
             },
         },
         "spec": {
-            "replicas": size,
+            "replicas": 0,
             "minReadySeconds": raw::number(&deployment, "/spec/minReadySeconds"),
             "selector": selector,
             "template": template::with_hash(&template, &hash),

@@ -18,8 +18,9 @@ use crate::{
 
 /// The same heal again within this time means that somebody undoes it: they get their way until it is over.
 const HEAL_PAUSE: Duration = Duration::from_secs(10);
-/// An older look is not decided on: pods may be gone that it shows as ready.
-const LOOK_LASTS: Duration = Duration::from_secs(3);
+/// An older look is not decided on: a watch may have missed that pods are gone which it shows as ready. A little longer
+/// than the pause between two passes of a quiet step, so that there is always one.
+const LOOK_LASTS: Duration = Duration::from_secs(10);
 
 /// When a pass began.
 #[derive(Clone, Copy, Debug)]
@@ -164,12 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_holds_for_three_seconds_in_which_nothing_stirs() {
+    fn a_look_holds_for_ten_seconds_in_which_nothing_stirs() {
         let begun = Begun { at: clock::monotonic(), kicks: 7 };
         let after = |ms| begun.at + Duration::from_millis(ms);
         assert!(begun.holds(begun.at, 7));
-        assert!(begun.holds(after(2_999), 7));
-        assert!(!begun.holds(after(3_000), 7), "pods may be gone since");
+        assert!(begun.holds(after(9_999), 7));
+        assert!(!begun.holds(after(10_000), 7), "pods may be gone since");
         assert!(!begun.holds(after(1), 8), "something around the Release has changed");
     }
 }

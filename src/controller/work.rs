@@ -253,7 +253,7 @@ impl Passes {
 
 /// The Release goes away with its finalizer: nothing is left to write a status to.
 fn gone(seen: &Seen) -> bool {
-    seen.release.deleting && !seen.release.finalizer
+    seen.release.deleting() && !seen.release.finalizer
 }
 
 /// Log and numbers of a transition.

@@ -20,8 +20,8 @@ pub enum Goal {
     GiveBack { candidate: Candidate },
     /// No traffic for the candidate. Its pods stay where a route divides the traffic.
     Withdraw { candidate: Candidate },
-    /// As `AtRest`, and then the finalizer goes.
-    Gone,
+    /// As `AtRest`, and then the finalizer goes, if all there is to tell has been told.
+    Gone { told: bool },
     /// The namespace is going: nothing but the finalizer is written.
     Abandoned,
 }

@@ -184,7 +184,9 @@ pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, m
     };
     let mut extra = Vec::new();
     let mut gated = false;
+    let mut turns = vec![due];
     if let Some((reason, since)) = unsure {
+        turns.extend([since.plus(TOLD_AFTER), since.plus(fallback.after.0)]);
         let lasted = now.since(since);
         gated = lasted >= fallback.after.0;
         if gated {
@@ -205,7 +207,7 @@ pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, m
     }
     (next.extra, next.gated) = (extra, gated);
     next.verdict = Some(verdict);
-    next.due = (due > now).then_some(due);
+    next.due = turns.into_iter().filter(|turn| *turn > now).min();
     next
 }
 

@@ -133,9 +133,9 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
     };
     if let Some(State::Idle { .. } | State::Waiting { .. } | State::RolledBack { .. } | State::RollbackFailed { .. })
     | None = &past.state
-        && seen.release.deleting
+        && seen.release.deleting()
     {
-        let goal = if seen.release.conflict.is_some() { Goal::Abandoned } else { Goal::Gone };
+        let goal = if seen.release.conflict.is_some() { Goal::Abandoned } else { leave(&memory, seen) };
         let known = past.state.clone().unwrap_or_else(|| State::Idle { stable: present(spec, workload) });
         let past = Past { state: Some(known), ..Past::default() };
         return ending(&past, memory, goal, "the Release is being deleted; what is left of it is taken away");
@@ -287,8 +287,9 @@ pub(crate) fn reject(memory: &mut Memory, version: &Version, cause: CauseKind, m
 /// No Deployment: our things go, traffic first, and nothing else is done.
 fn without_target(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen) -> Decision {
     let message = format!("Deployment {} does not exist; create it, or delete this Release", spec.target_ref.name);
-    if seen.release.deleting {
-        return ending(past, memory, Goal::Gone, &message);
+    if seen.release.deleting() {
+        let goal = leave(&memory, seen);
+        return ending(past, memory, goal, &message);
     }
     refused(spec, past, memory, seen, Reason::TargetMissing, message)
 }
@@ -322,6 +323,13 @@ fn refused(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen, reason:
         ..Display::default()
     };
     Decision { state, memory, verdict: None, goal, display, wake: Some(Duration::from_secs(30)) }
+}
+
+/// The Release goes once its last notices are out: nobody could find them in its status any more. A receiver that does
+/// not answer holds it up for half a minute.
+fn leave(memory: &Memory, seen: &Seen) -> Goal {
+    let waited = seen.release.deleted_at.is_some_and(|at| seen.now.since(at) >= LAST_WORDS);
+    Goal::Gone { told: memory.outbox.is_empty() || waited }
 }
 
 fn ending(past: &Past, memory: Memory, goal: Goal, message: &str) -> Decision {
@@ -365,8 +373,10 @@ fn finish(spec: &ReleaseSpec, prev: Option<&State>, next: Next, mut memory: Memo
     Decision { state: Some(next.state), memory, verdict: next.verdict, goal, display, wake }
 }
 
-/// How often an active Release is looked at when nothing happens.
-const POLL: Duration = Duration::from_secs(2);
+/// How long the last notices of a Release that is deleted may take.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+/// How often an active Release is looked at when nothing happens. What happens wakes it; this is for what no watch told.
+const POLL: Duration = Duration::from_secs(8);
 
 /// What somebody else changed that we may not simply put back.
 fn drift(state: &State, seen: &Seen) -> Option<String> {

@@ -55,19 +55,18 @@ pub fn verify(checks: &Checks, wanted: u32, seen: &Seen, since: At) -> Recovery 
     Recovery::Proven
 }
 
-/// The candidate's counters did not move between two scrapes that both lie after `confirmed`.
-pub fn still(samples: &Samples, seen: &Seen, confirmed: At) -> bool {
+/// The candidate's counters stand still: in the last two scrapes, which both lie after `confirmed`, of each of its pods.
+/// Gives the moment since when that was known: the second scrape without a new request.
+pub fn still(samples: &Samples, seen: &Seen, confirmed: At) -> Option<At> {
     let mut pods = samples.pods.iter().filter(|p| side(seen, &p.pod) == Some(Side::Candidate)).peekable();
-    if pods.peek().is_none() {
-        return false;
-    }
-    pods.filter(|p| seen.pods.iter().any(|q| q.name == p.pod && !q.terminating)).all(|pod| {
+    pods.peek()?;
+    let running = pods.filter(|p| seen.pods.iter().any(|q| q.name == p.pod && !q.terminating));
+    let known = running.map(|pod| {
         let after: Vec<&Point> = pod.points.iter().filter(|p| p.at > confirmed).collect();
-        match after.as_slice() {
-            [.., before, last] => last.requests <= before.requests,
-            _ => false,
-        }
-    })
+        let quiet = after.windows(2).rev().take_while(|pair| pair[1].requests <= pair[0].requests);
+        quiet.last().map(|pair| pair[1].at)
+    });
+    known.collect::<Option<Vec<At>>>().map(|at| at.into_iter().max().unwrap_or(confirmed))
 }
 
 /// Requests that the candidate's pods have answered with an error since they started.

@@ -60,6 +60,7 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     let pinned =
         seen.services.iter().all(|s| s.problem.is_some() || s.pin.is_some() && s.pin.as_deref() == stable_hash);
     let visible = seen.unread.traffic.is_empty();
+    let pinned = pinned || seen.is_home(); // nothing was begun
     if report.written_at.is_none() && off && pinned && visible {
         report.written_at = Some(seen.route_written_at.unwrap_or(seen.now));
     }
@@ -67,7 +68,8 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     if report.confirmed_at.is_none() && report.written_at.is_some() && seen.confirmed() && followed {
         report.confirmed_at = Some(seen.now);
     }
-    if let Some(confirmed) = report.confirmed_at
+    let drained = report.confirmed_at.filter(|c| seen.now.since(*c) >= DRAIN);
+    if let Some(confirmed) = drained
         && report.proof == Proof::Pending
     {
         prove(report, confirmed, seen);
@@ -82,10 +84,9 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     report.requests_failed =
         memory.evidence.as_ref().filter(|_| spec.checks.provider.is_some()).map(|e| e.failed_total);
 
-    let drained = report.confirmed_at.is_some_and(|c| seen.now.since(c) >= DRAIN);
-    let proven = report.proof != Proof::Pending || seen.release.deleting;
-    let late = seen.release.deleting && seen.now.since(back.since) >= PROOF; // a deletion ends in bounded time
-    if drained && proven || late {
+    let proven = report.proof != Proof::Pending || seen.release.deleting();
+    let late = seen.release.deleting() && seen.now.since(back.since) >= PROOF; // a deletion ends in bounded time
+    if drained.is_some() && proven || late {
         return leave_draining(back, facts, memory);
     }
     let gone = !routed && seen.alive(Side::Candidate) == 0 && pinned && visible;
@@ -96,11 +97,6 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
         return leave_draining(back, facts, memory);
     }
     let Back { stable, candidate, since, cause, mut report } = back;
-    // A count that still moves is worth no write of its own.
-    let counted = std::mem::replace(&mut report.requests_failed, told.requests_failed);
-    if report != told {
-        report.requests_failed = counted;
-    }
     let waits = match (&report.written_at, &report.confirmed_at) {
         (None, _) if seen.ready(Side::Stable) == 0 && seen.ready(Side::Candidate) > 0 => {
             format!("no pod of {} is ready, so its traffic cannot be taken back yet", stable.label())
@@ -118,6 +114,9 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
         }
         _ => "weight 0 is confirmed; waiting for proof by request counters".to_owned(),
     };
+    if report.confirmed_at == told.confirmed_at {
+        report = told; // a count that still moves, or weight 0 written but not confirmed, is worth no write of its own
+    }
     let message = format!("{}; {waits}", cause.message);
     let mut next = Next::stay(State::Draining { stable, candidate, since, cause, report }, message.clone());
     if seen.now.since(since) >= PROOF && memory.stuck != Some(since) && report_unconfirmed(&next.state) {
@@ -132,25 +131,21 @@ const fn report_unconfirmed(state: &State) -> bool {
     matches!(state, State::Draining { report: Report { confirmed_at: None, .. }, .. })
 }
 
-/// Counters that stand still, no pods at all, or a minute without either.
+/// Counters that stand still, no pods at all, or a minute without either. Asked once what was under way has ended.
 fn prove(report: &mut Report, confirmed: At, seen: &Seen) {
-    let proof = if seen.alive(Side::Candidate) == 0 {
-        Proof::NoPods
-    } else if let Feed::Data(samples) = &seen.metrics
-        && recovery::still(samples, seen, confirmed)
-    {
-        Proof::Counters
-    } else if seen.now.since(confirmed) >= PROOF
-        || matches!(seen.metrics, Feed::Unset) && seen.now.since(confirmed) >= DRAIN
-    {
-        Proof::Unavailable
-    } else {
-        Proof::Pending
+    let still = match &seen.metrics {
+        Feed::Data(samples) => recovery::still(samples, seen, confirmed),
+        Feed::Unset | Feed::NoData { .. } => None,
     };
-    report.proof = proof;
-    if matches!(proof, Proof::NoPods | Proof::Counters) {
-        report.proven_at = Some(seen.now);
-    }
+    (report.proof, report.proven_at) = if seen.alive(Side::Candidate) == 0 {
+        (Proof::NoPods, Some(seen.now))
+    } else if let Some(at) = still {
+        (Proof::Counters, Some(at))
+    } else if matches!(seen.metrics, Feed::Unset) || seen.now.since(confirmed) >= PROOF {
+        (Proof::Unavailable, None)
+    } else {
+        (Proof::Pending, None)
+    };
 }
 
 fn leave_draining(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {

@@ -223,7 +223,7 @@ pub(crate) fn interrupted(
 ) -> Option<Next> {
     let Facts { spec, seen, workload, wish } = facts;
     let label = candidate.version.label();
-    let (kind, message) = if seen.release.deleting {
+    let (kind, message) = if seen.release.deleting() {
         (CauseKind::Superseded, format!("the Release was deleted while {label} was on its way"))
     } else if workload.uid != candidate.target_uid {
         (CauseKind::Inconclusive, format!("Deployment {} was replaced by another of the same name", workload.name))

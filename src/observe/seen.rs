@@ -67,7 +67,8 @@ pub struct ReleaseSeen {
     pub uid: String,
     pub generation: i64,
     pub created_at: Option<At>,
-    pub deleting: bool,
+    /// When it was asked to go.
+    pub deleted_at: Option<At>,
     pub finalizer: bool,
     pub namespace_terminating: bool,
     /// The name of an older Release for the same Deployment, or for a route rule this one wants.
@@ -298,6 +299,13 @@ impl Workload {
     pub fn hash_of(&self, revision: &Revision) -> Option<&str> {
         let equal = self.sets.iter().filter(|s| s.revision == *revision);
         equal.max_by_key(|s| (s.size, s.number)).map(|s| s.hash.as_str())
+    }
+}
+
+impl ReleaseSeen {
+    /// It is to go as soon as its finalizer does.
+    pub const fn deleting(&self) -> bool {
+        self.deleted_at.is_some()
     }
 }
 

@@ -138,7 +138,7 @@ pub async fn observe(
                 uid,
                 generation: meta.generation.unwrap_or(0),
                 created_at: meta.creation_timestamp.as_ref().map(|t| At::new(t.0)),
-                deleting: meta.deletion_timestamp.is_some(),
+                deleted_at: meta.deletion_timestamp.as_ref().map(|t| At::new(t.0)),
                 finalizer: release.finalizers().iter().any(|f| f == FINALIZER),
                 namespace_terminating: terminating,
                 conflict,

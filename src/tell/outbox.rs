@@ -14,10 +14,16 @@ use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use crate::{api::notice::Notice, observe::clock, tell::metrics::Metrics};
+use crate::{
+    api::notice::{EVENT_CHANNEL, Notice},
+    observe::clock,
+    tell::metrics::Metrics,
+};
 
 /// After this long a notice is given up.
 pub const GIVE_UP: Duration = Duration::from_hours(24);
+/// API servers keep Events for an hour. An older one is not created, lest a restart of the operator tell old news again.
+const EVENTS_LAST: Duration = Duration::from_hours(1);
 /// The first pause after a failure; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause, also when the receiver asks for more.
@@ -180,8 +186,10 @@ impl Shared {
                     return;
                 }
             };
-            let old = clock::now().since(letter.notice.at) >= GIVE_UP;
-            let sent = self.sender.send(&letter).await;
+            let age = clock::now().since(letter.notice.at);
+            let old = age >= GIVE_UP;
+            let expired = letter.channel == EVENT_CHANNEL && age >= EVENTS_LAST;
+            let sent = if expired { Sent::Delivered } else { self.sender.send(&letter).await };
             let outcome = match sent {
                 Sent::Delivered => None,
                 Sent::Never(why) => Some(why),
@@ -242,7 +250,9 @@ impl Shared {
             }
         }
         drop(desk);
-        (self.kick)(namespace, name);
+        if channel != EVENT_CHANNEL {
+            (self.kick)(namespace, name); // that an Event was created is stored with the next write
+        }
     }
 }
 

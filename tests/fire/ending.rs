@@ -83,7 +83,11 @@ fn plain(kind: &str, object: &Value, ns: &str) -> Value {
                 out["spec"].as_object_mut().map(|spec| spec.remove(field));
             }
         }
-        "releases" => out["status"] = object["status"].clone(),
+        "releases" => {
+            out["status"] = object["status"].clone();
+            // All has been told when a story ends; whether the last Event is crossed off already is chance.
+            out["status"].as_object_mut().map(|status| status.remove("outbox"));
+        }
         "replicasets" | "deployments" => {
             for field in ["replicas", "readyReplicas", "availableReplicas", "unavailableReplicas"] {
                 out[field] = object["status"][field].clone();

@@ -6,7 +6,7 @@ use haldane::{
     api::{Release, State, status::ReleaseStatus},
     controller::client::{CALL_LIMIT, plain},
 };
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace, events::v1::Event};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -17,7 +17,14 @@ use serde_json::json;
 use crate::{
     audit::Auditor,
     fault::Line,
-    harness::{Plane, gateway::Gateway, own_plane, pods, shop::SHOP, within},
+    harness::{
+        Plane,
+        gateway::Gateway,
+        notices::{last_event_is_there, only_events_left},
+        own_plane, pods,
+        shop::SHOP,
+        within,
+    },
     operator::Operator,
     sink::{NOTIFIER, Sink},
 };
@@ -154,11 +161,20 @@ spec:
         self.until("settled in its step", settled).await.map(drop)
     }
 
-    /// Returns when the Release rests so and nothing is left to tell.
+    /// Returns when it is so and everything has been told.
+    pub async fn told(&self, what: &str, so: impl Fn(&ReleaseStatus) -> bool) -> Story<()> {
+        let status = self.until(&format!("{what}, all told"), |s| so(s) && only_events_left(s)).await?;
+        let events: Api<Event> = self.api();
+        let looked = within(LONG, async || {
+            if last_event_is_there(&events, "shop", &status).await { Ok(()) } else { Err("it is not there") }
+        });
+        looked.await.map_err(|_| format!("{}: no Event of notice {} within {LONG:?}", self.ns, status.memory.notices))
+    }
+
+    /// Returns when the Release rests so and everything has been told.
     pub async fn rests(&self, phase: &str, version: &str) -> Story<()> {
-        let so =
-            |s: &ReleaseStatus| s.phase == phase && s.version.as_deref() == Some(version) && s.memory.outbox.is_empty();
-        self.until(&format!("{phase} with {version}, all told"), so).await.map(drop)
+        self.told(&format!("{phase} with {version}"), |s| s.phase == phase && s.version.as_deref() == Some(version))
+            .await
     }
 
     pub async fn order(&self, kind: &str) {

@@ -481,8 +481,9 @@ async fn the_controllers_may_be_away_in_every_gap() {
         let scope = stage.scope();
         away(0);
         workload::pause(&scope).await.expect("paused");
-        back(workload::create_candidate(&scope, 3).await).await;
-        soon("created", async || workload::create_candidate(&scope, 3).await).await;
+        back(workload::create_candidate(&scope).await).await;
+        soon("created", async || workload::create_candidate(&scope).await).await;
+        soon("sized", async || workload::scale_candidate(&scope, 3).await).await;
         away(1);
         back(promote::take_template(&scope).await).await;
         stage.available(3).await;

@@ -403,8 +403,13 @@ async fn what_others_write_between_our_read_and_our_write_is_never_lost() {
     let other_field = json!({"spec": {"hostnames": ["new.example"]}, "metadata": {"labels": {"new": "label"}}});
     let whole = json!({"spec": {"rules": [{"backendRefs": [{"name": "pay", "port": 80}]}]}});
     stage.routes().patch("back", &PatchParams::default(), &Patch::Merge(whole)).await.unwrap();
-    let client = stage.overtaken_by(stage.routes(), "back", false, other_field);
-    routes::split(&stage.scope_with(client), &stage.traffic, back, 30, true).await.expect("it touches other fields");
+    let client = stage.overtaken_by(stage.routes(), "back", false, other_field.clone());
+    let overtaken = routes::split(&stage.scope_with(client), &stage.traffic, back, 30, true).await;
+    assert!(
+        matches!(overtaken, Err(Error::Stale(_))),
+        "what gives traffic is computed from the whole spec: {overtaken:?}"
+    );
+    routes::split(&stage.scope(), &stage.traffic, back, 30, true).await.expect("after another look");
     let now = stage.routes().get("back").await.unwrap();
     assert_eq!((&now.data["spec"]["hostnames"], now.labels()["new"].as_str()), (&json!(["new.example"]), "label"));
     assert_eq!(stage.look().await.routes[0].split, Some(Split { weight: 30, header: true, uneven: false }));
@@ -413,6 +418,14 @@ async fn what_others_write_between_our_read_and_our_write_is_never_lost() {
     let client = stage.overtaken_by(stage.routes(), "back", true, status);
     let in_time = routes::split(&stage.scope_with(client), &stage.traffic, back, 0, false).await;
     in_time.expect("a gateway that writes its status does not hold up a rollback");
+    routes::split(&stage.scope(), &stage.traffic, back, 30, true).await.expect("up again");
+    let status = json!({"status": {"parents": [], "note": "again"}});
+    let client = stage.overtaken_by(stage.routes(), "back", true, status);
+    let up = routes::split(&stage.scope_with(client), &stage.traffic, back, 40, true).await;
+    up.expect("nor a step");
+    let client = stage.overtaken_by(stage.routes(), "back", false, json!({"spec": {"hostnames": ["old.example"]}}));
+    let down = routes::split(&stage.scope_with(client), &stage.traffic, back, 0, false).await;
+    down.expect("nor does somebody who writes another field hold up the way down");
 
     let selector = json!({"spec": {"selector": {"zone": "b"}}});
     let client = stage.overtaken_by(stage.services(), "shop", false, selector);

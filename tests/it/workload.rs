@@ -173,7 +173,8 @@ impl Stage {
     /// Paused, and the candidate's pods are available.
     pub async fn prepare(&self, size: u32) {
         soon("paused", async || workload::pause(&self.scope()).await).await;
-        soon("created", async || workload::create_candidate(&self.scope(), size).await).await;
+        soon("created", async || workload::create_candidate(&self.scope()).await).await;
+        soon("sized", async || workload::scale_candidate(&self.scope(), size).await).await;
         self.available(size).await;
     }
 
@@ -220,9 +221,9 @@ pub fn refused(result: Result<()>) -> String {
 async fn the_candidate_is_nobodys_and_has_the_template_to_the_last_field() {
     let stage = Stage::new().await;
     let (before, stable_pods) = (stage.deployment().await, stage.pods(Side::Stable).await);
-    waits(workload::create_candidate(&stage.scope(), 1).await); // not before the pause is confirmed
+    waits(workload::create_candidate(&stage.scope()).await); // not before the pause is confirmed
     stage.prepare(2).await;
-    workload::create_candidate(&stage.scope(), 2).await.expect("again is the same");
+    workload::create_candidate(&stage.scope()).await.expect("again is the same");
 
     let set = stage.set().await.expect("the ReplicaSet");
     assert_eq!(set.labels().keys().collect::<Vec<_>>(), [names::RELEASE]);
@@ -263,7 +264,7 @@ async fn size_mark_and_end_of_the_candidate() {
     soon("deleted", async || workload::delete_candidate(&stage.scope()).await).await;
     let seen = stage.view().await.candidate.expect("still there");
     assert!(seen.deleting);
-    let again = workload::create_candidate(&stage.scope(), 1).await;
+    let again = workload::create_candidate(&stage.scope()).await;
     assert!(waits(again).contains("still being deleted"));
     stage.agent.finish();
     eventually("gone", SOON, async || stage.set().await.is_none().then_some(())).await;
@@ -304,7 +305,7 @@ async fn strangers_are_not_touched() {
     stage.plane.apply_yaml(&stage.ns, &stranger).await;
     soon("paused", async || workload::pause(&stage.scope()).await).await;
     eventually("paused and seen", SOON, async || stage.seen().await.observed.then_some(())).await;
-    assert!(refused(workload::create_candidate(&stage.scope(), 1).await).contains("does not belong to this Release"));
+    assert!(refused(workload::create_candidate(&stage.scope()).await).contains("does not belong to this Release"));
     assert!(stage.view().await.candidate.is_none());
     workload::delete_candidate(&stage.scope()).await.expect("nothing of ours");
     assert!(stage.set().await.is_some());
@@ -316,7 +317,7 @@ async fn a_template_that_changed_is_not_the_one_accepted() {
     soon("paused", async || workload::pause(&stage.scope()).await).await;
     stage.plane.apply_yaml(&stage.ns, &SHOP.replace("note: kept", "note: changed")).await;
     eventually("seen", SOON, async || stage.seen().await.observed.then_some(())).await;
-    assert!(waits(workload::create_candidate(&stage.scope(), 1).await).contains("template of Deployment shop changed"));
+    assert!(waits(workload::create_candidate(&stage.scope()).await).contains("template of Deployment shop changed"));
     assert!(refused(workload::unpause(&stage.scope(), false).await).contains("un-pausing would roll that out"));
     assert_ne!(stage.seen().await.revision, stage.stable.revision);
 }
@@ -364,7 +365,8 @@ async fn troubles_and_circumstances_are_seen() {
     let stage = Stage::new().await;
     stage.agent.crash(pods::of_image("shop:2"));
     soon("paused", async || workload::pause(&stage.scope()).await).await;
-    soon("created", async || workload::create_candidate(&stage.scope(), 1).await).await;
+    soon("created", async || workload::create_candidate(&stage.scope()).await).await;
+    soon("sized", async || workload::scale_candidate(&stage.scope(), 1).await).await;
     eventually("the crash is seen", SOON, async || {
         let pods = stage.view().await.pods;
         let crashes = |p: &haldane::observe::seen::Pod| matches!(&p.trouble, Some(PodTrouble::Crash(_)));

@@ -201,3 +201,11 @@ proptest! {
         }
     }
 }
+
+/// Found by the long run: the way back of a version that was asked for and withdrawn before anything was begun paused the
+/// Deployment, and the deletion that came then had no finalizer to wait for.
+#[test]
+fn deleted_between_asking_and_beginning_nothing_is_left() {
+    let history = [Happening::Ask(2), Happening::Crash(0), Happening::Ask(0), Happening::Seconds(2), Happening::Delete];
+    play(true, 1, &history, None).unwrap();
+}

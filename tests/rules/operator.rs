@@ -7,7 +7,7 @@ use haldane::{
     act::{effect::Effect, steps::steps},
     api::{
         action::{ActionType, PromoteTo},
-        notice::{Notice, Reason},
+        notice::{EVENT_CHANNEL, Notice, Reason},
         release::ReleaseSpec,
         state::{CauseKind, Revision, State},
         status::{Evidence, Memory},
@@ -69,6 +69,8 @@ pub struct Process {
     failed_writes: u32,
     stored_at: Option<At>,
     delivered: Vec<(u64, String)>,
+    /// Handed to their senders, which go on when the Release is gone.
+    handed_over: Vec<(u64, String)>,
     failures: u32,
     /// What the watches had told when it last looked.
     looked_at: u64,
@@ -108,6 +110,8 @@ pub struct Run {
     /// Done before the write of this number: between reading and deciding (0), before the executor looks once more
     /// (1), or before the request arrives (2).
     pub meddler: Option<(usize, u8, Meddler)>,
+    /// Done just before the pass begins that does the write of this number.
+    pub before_the_pass_of: Option<(usize, Meddler)>,
     pub meddled: bool,
     /// Requests of a process that was frozen and has been replaced; they arrive all the same.
     pub in_flight: Vec<(At, Prepared)>,
@@ -186,6 +190,7 @@ impl Run {
             faults: Vec::new(),
             points: 0,
             meddler: None,
+            before_the_pass_of: None,
             meddled: false,
             in_flight: Vec::new(),
             freeze: None,
@@ -225,6 +230,16 @@ impl Run {
             return Ok(());
         }
         self.down_until = None;
+        if let Some((n, meddler)) = self.before_the_pass_of.take() {
+            let mut rehearsal = self.clone();
+            let _ended = rehearsal.pass_once();
+            if rehearsal.points > n {
+                meddler(self);
+                self.world.stirred();
+            } else {
+                self.before_the_pass_of = Some((n, meddler));
+            }
+        }
         match self.pass_once() {
             Ok(wake) => {
                 self.process.failures = 0;
@@ -303,7 +318,7 @@ impl Run {
 
     /// The status write.
     fn store(&mut self, decision: &Decision, read: u64, generation: i64) -> Result<(), End> {
-        if self.world.deleting && !self.world.finalizer {
+        if self.world.deleted_at.is_some() && !self.world.finalizer {
             return Ok(());
         }
         let due = match change(&self.world.past, decision) {
@@ -343,6 +358,9 @@ impl Run {
                 if self.process.delivered.contains(&key) {
                     continue;
                 }
+                if !self.process.handed_over.contains(&key) {
+                    self.process.handed_over.push(key.clone());
+                }
                 let sent = self.attempt(|run| {
                     run.told.entry(key.clone()).or_insert((notice.reason, 0)).1 += 1;
                     Ok(())
@@ -359,10 +377,13 @@ impl Run {
 
     /// What a sender could not deliver it tries again by itself, without a pass.
     fn send_again(&mut self) {
-        if self.world.gone || self.down_until.is_some() {
+        if self.down_until.is_some() {
             return;
         }
         for key in self.undelivered() {
+            if self.world.gone && !self.process.handed_over.contains(&key) {
+                continue;
+            }
             let Some(notice) = self.world.past.memory.outbox.iter().find(|n| n.seq == key.0) else { continue };
             self.told.entry(key.clone()).or_insert((notice.reason, 0)).1 += 1;
             self.process.delivered.push(key);
@@ -660,7 +681,7 @@ impl Run {
     }
 
     pub fn delete(&mut self) {
-        self.world.deleting = true;
+        self.world.deleted_at.get_or_insert(self.world.now);
         self.world.gone = !self.world.finalizer;
         self.world.stamp();
         self.process.wake = Some(self.world.now);
@@ -675,6 +696,15 @@ enum Change {
 }
 
 fn change(before: &Past, after: &Decision) -> Change {
+    let without_events = |memory: &Memory| {
+        let mut memory = memory.clone();
+        for notice in &mut memory.outbox {
+            notice.pending.retain(|channel| channel != EVENT_CHANNEL);
+        }
+        memory.outbox.retain(|notice| !notice.pending.is_empty());
+        memory
+    };
+    let (memory_before, memory_after) = (without_events(&before.memory), without_events(&after.memory));
     let facts = |memory: &Memory| {
         let mut memory = memory.clone();
         if let Some(e) = &mut memory.evidence {
@@ -682,9 +712,9 @@ fn change(before: &Past, after: &Decision) -> Change {
         }
         memory
     };
-    if before.state != after.state || facts(&before.memory) != facts(&after.memory) {
+    if before.state != after.state || facts(&memory_before) != facts(&memory_after) {
         Change::Hard
-    } else if before.memory == after.memory {
+    } else if memory_before == memory_after {
         Change::None
     } else {
         Change::Soft

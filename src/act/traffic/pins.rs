@@ -3,7 +3,7 @@
 //! By JSON patch and never by server-side apply: a selector is one atomic field, and an apply with our key alone would
 //! take the user's away.
 
-use super::{json, service, services};
+use super::{service, services};
 use crate::{
     act::{fresh::refused, patch::Edit, scope::Scope},
     api::names,
@@ -37,8 +37,7 @@ async fn write(scope: &Scope<'_>, name: &str, hash: Option<&str>) -> Result<()> 
     if hash.is_some() && unusable {
         return Err(refused(doing, "it has no selector of its own, or is of type ExternalName"));
     }
-    let mut edit = Edit::of_any_version(&found);
-    edit.test(&["spec", "selector"], json(&selector, &doing)?);
+    let mut edit = Edit::of(&found);
     let path = ["spec", "selector", names::HASH];
     match hash {
         Some(hash) => edit.add(&path, hash),

@@ -24,8 +24,12 @@ pub async fn split(
     header: bool,
 ) -> Result<()> {
     let doing = format!("sending {weight} % of {} {} to the candidate", route.kind, route.name);
-    write(scope, traffic, route, doing, weight > 0 || header, |kind, spec, ours| kind.split(spec, ours, weight, header))
-        .await
+    let (needed, begin) = if weight > 0 || header {
+        (true, Edit::of_generation as fn(&DynamicObject) -> Edit)
+    } else {
+        (false, Edit::of_any_version as fn(&DynamicObject) -> Edit) // the way down loses no race
+    };
+    write(scope, traffic, route, doing, needed, begin, |kind, spec, ours| kind.split(spec, ours, weight, header)).await
 }
 
 /// Weight 0 and no header in one patch and without a look: `last` is the route as it was read or written before. What
@@ -41,13 +45,14 @@ pub async fn take_away(scope: &Scope<'_>, route: &RouteRef, last: &DynamicObject
         return Err(Error::Stale(doing));
     }
     let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
-    difference(last, spec, &wanted).send(&api, last, &doing).await
+    difference(Edit::of_any_version(last), spec, &wanted).send(&api, last, &doing).await
 }
 
 /// The route as the user wrote it. One that is gone needs nothing.
 pub async fn restore(scope: &Scope<'_>, traffic: &PinnedTraffic, route: &RouteRef) -> Result<()> {
     let doing = format!("restoring {} {}", route.kind, route.name);
-    write(scope, traffic, route, doing, false, |kind, spec, ours| Ok(kind.restore(spec, ours))).await
+    write(scope, traffic, route, doing, false, Edit::of_generation, |kind, spec, ours| Ok(kind.restore(spec, ours)))
+        .await
 }
 
 async fn write(
@@ -56,6 +61,7 @@ async fn write(
     route: &RouteRef,
     doing: String,
     needed: bool,
+    begin: fn(&DynamicObject) -> Edit,
     change: impl FnOnce(&dyn RouteKind, &Value, &Ours<'_>) -> Result<Value, String>,
 ) -> Result<()> {
     let found = get(&scope.client, scope.namespace, route).await?;
@@ -66,7 +72,7 @@ async fn write(
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
     let wanted = change(kind, spec, &ours).map_err(|why| refused(doing.clone(), why))?;
     let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
-    difference(&object, spec, &wanted).send(&api, &object, &doing).await.map(drop)
+    difference(begin(&object), spec, &wanted).send(&api, &object, &doing).await.map(drop)
 }
 
 fn ours<'a>(scope: &'a Scope<'_>, traffic: &'a PinnedTraffic, route: &'a RouteRef) -> Ours<'a> {
@@ -80,8 +86,7 @@ fn ours<'a>(scope: &'a Scope<'_>, traffic: &'a PinnedTraffic, route: &'a RouteRe
 }
 
 /// Each field that differs is tested and replaced.
-fn difference(object: &DynamicObject, spec: &Value, wanted: &Value) -> Edit {
-    let mut edit = Edit::of_any_version(object);
+fn difference(mut edit: Edit, spec: &Value, wanted: &Value) -> Edit {
     for (field, value) in wanted.as_object().into_iter().flatten() {
         if let Some(before) = spec.get(field).filter(|before| *before != value) {
             edit.test(&["spec", field], before.clone()).replace(&["spec", field], value.clone());

@@ -62,6 +62,8 @@ pub(super) struct Both {
 pub(super) enum Breach {
     /// No requests in the window.
     Unknown,
+    /// The same, and it was above the limit in the last ones there were.
+    Stopped,
     Inside(Both),
     /// Above it, but not for long or not often enough.
     Over(Both),
@@ -92,7 +94,7 @@ pub(super) fn follow(table: &Table, limit: &Limit, since: Option<At>, judged: Op
         };
         Both { candidate: share(Side::Candidate), stable: share(Side::Stable) }
     };
-    let excused = |both: &Both| !limit.strict && both.stable.bad >= MIN_BAD && both.stable.above(limit.max);
+    let excused = |both: &Both| excused(limit, both);
 
     let (mut since, mut last) = (since, judged);
     for moment in table.moments(judged) {
@@ -106,14 +108,29 @@ pub(super) fn follow(table: &Table, limit: &Limit, since: Option<At>, judged: Op
             Some(ratio) if ratio > limit.max && !excused(&seen) => since = since.or(Some(moment)),
             Some(_) => since = None,
         }
+        // What came after does not take a conviction back: who looks late finds what he would have found in time.
+        let stands = standing(table, limit, since, moment, &both);
+        if matches!(stands, Breach::Convicted(_)) {
+            return (since, stands);
+        }
     }
+    (since, standing(table, limit, since, table.watermark, &both))
+}
 
-    let to = table.watermark;
+/// The stable version suffers in the same way.
+fn excused(limit: &Limit, both: &Both) -> bool {
+    !limit.strict && both.stable.bad >= MIN_BAD && both.stable.above(limit.max)
+}
+
+/// Where it stands at one moment.
+fn standing(table: &Table, limit: &Limit, since: Option<At>, to: At, both: &dyn Fn(At, At) -> Both) -> Breach {
+    let window = window(limit, table.interval);
     let seen = both(to.minus(window), to);
-    let breach = match (seen.candidate.ratio(), since) {
-        (None, _) => Breach::Unknown,
+    match (seen.candidate.ratio(), since) {
+        (None, None) => Breach::Unknown,
+        (None, Some(_)) => Breach::Stopped,
         (Some(ratio), _) if ratio <= limit.max => Breach::Inside(seen),
-        (Some(_), _) if excused(&seen) => Breach::Shared(seen),
+        (Some(_), _) if excused(limit, &seen) => Breach::Shared(seen),
         (Some(_), None) => Breach::Over(seen),
         (Some(_), Some(begun)) => {
             let from = begun.min(to.minus(window));
@@ -124,23 +141,22 @@ pub(super) fn follow(table: &Table, limit: &Limit, since: Option<At>, judged: Op
             let lately = both(to.minus(table.interval * 2), to).candidate;
             if to.since(begun) < limit.hold || !enough || lately.keeps(limit.max) {
                 Breach::Over(whole)
-            } else if excused(&whole) {
+            } else if excused(limit, &whole) {
                 Breach::Shared(whole)
             } else {
-                outlier(table, limit, from).unwrap_or(Breach::Convicted(whole))
+                outlier(table, limit, from, to).unwrap_or(Breach::Convicted(whole))
             }
         }
-    };
-    (since, breach)
+    }
 }
 
 /// The one pod without which the others keep the limit, where they had enough requests to show that they do.
-fn outlier(table: &Table, limit: &Limit, from: At) -> Option<Breach> {
+fn outlier(table: &Table, limit: &Limit, from: At, to: At) -> Option<Breach> {
     if limit.strict {
         return None;
     }
     let pods: Vec<(&str, Share)> = table
-        .by_pod(from, table.watermark)
+        .by_pod(from, to)
         .map(|(pod, tally)| (pod, (limit.part)(&tally)))
         .map(|(pod, (all, bad))| (pod, Share { all, bad }))
         .collect();

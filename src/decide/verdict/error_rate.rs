@@ -23,6 +23,9 @@ pub(super) fn check(trial: &Trial<'_>, table: &Table, next: &mut Evidence) -> Fi
     let (max, weight) = (rule.max, trial.weight);
     match breach {
         Breach::Unknown | Breach::Inside(_) => Finding::Fine,
+        Breach::Stopped => {
+            Finding::Hold(format!("error rate was above {max} at {weight} % when the candidate's requests stopped"))
+        }
         Breach::Over(both) => Finding::Hold(format!(
             "error rate {} > {max} at {weight} %, stable {}; convicted if it stays so for {}",
             percent(both.candidate),

@@ -24,6 +24,8 @@ pub struct Load {
     /// The share of failed and slow requests at a moment.
     pub errors: fn(f64) -> f64,
     pub slow: fn(f64) -> f64,
+    /// No request reaches it after this.
+    pub served_until: f64,
     /// Scrapes stop here.
     pub scraped_until: f64,
     /// The process starts anew here, and counts from 0.
@@ -52,6 +54,7 @@ pub fn load(name: &str, side: Side, per_second: f64, errors: fn(f64) -> f64) -> 
         per_second,
         errors,
         slow: never,
+        served_until: f64::MAX,
         scraped_until: f64::MAX,
         restart: None,
         before: if side == Side::Candidate { 0.0 } else { 1e6 },
@@ -67,7 +70,7 @@ impl Load {
             if self.restart.is_some_and(|r| second <= r && r < second + 1.0) {
                 (requests, errors, slow) = (0.0, 0.0, 0.0);
             }
-            let part = (seconds - second).min(1.0) * self.per_second;
+            let part = (seconds.min(self.served_until) - second).clamp(0.0, 1.0) * self.per_second;
             requests += part;
             errors += part * (self.errors)(second);
             slow += part * (self.slow)(second);

@@ -28,6 +28,9 @@ pub(super) fn check(trial: &Trial<'_>, table: &Table, next: &mut Evidence) -> Fi
     let weight = trial.weight;
     match breach {
         Breach::Unknown | Breach::Inside(_) => Finding::Fine,
+        Breach::Stopped => {
+            Finding::Hold(format!("{what} at {weight} % for too many when the candidate's requests stopped"))
+        }
         Breach::Over(both) => Finding::Hold(format!(
             "{what} at {weight} %: {} of the requests took longer, stable {}; convicted if it stays so for {}",
             percent(both.candidate),

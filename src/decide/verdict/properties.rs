@@ -93,6 +93,18 @@ proptest! {
     }
 
     #[test]
+    fn who_looks_late_convicts_what_he_would_have_convicted_in_time(
+        share in 0..5_usize, rate in 2.0..40.0_f64, stops in 60.0..400.0_f64, late in 1.0..300.0_f64,
+    ) {
+        let mut world = busy(&[rate], SHARES[share], |_| 0.004);
+        world.loads[1].served_until = stops;
+        let (_, seen) = world.watch(5.0, stops + late);
+        let in_time = seen.iter().any(|(_, v)| matches!(v, Verdict::Bad { .. }));
+        let (_, verdict) = world.look(stops + late, &Evidence::default());
+        prop_assert_eq!(matches!(verdict, Verdict::Bad { .. }), in_time, "{:?}", verdict);
+    }
+
+    #[test]
     fn counts_add_up_however_the_time_is_cut(
         cuts in prop::collection::btree_set(1..300_u32, 1..30), rate in 0.2..60.0_f64, share in 0..5_usize,
     ) {

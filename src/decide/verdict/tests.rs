@@ -146,7 +146,7 @@ fn the_percentile_is_a_share_of_slow_requests() {
     slow.loads[1].slow = |_| 0.03;
     let (when, message) = slow.convicted(900.0).unwrap();
     assert!((305.0..330.0).contains(&when), "{when}");
-    assert!(message.starts_with("P99 > 2 s for 5 m at 20 %: 2.99 % of the requests"), "{message}");
+    assert!(message.starts_with("P99 > 2 s for 5 m at 20 %: 3.00 % of the requests"), "{message}");
     slow.loads[1].slow = |_| 0.009;
     assert!(slow.convicted(900.0).is_none());
     slow.loads[1].slow = |_| 0.03;

@@ -68,16 +68,16 @@ fn later() -> Sent {
 #[tokio::test(start_paused = true)]
 async fn notices_leave_once_each_in_order_and_are_reported_until_they_are_off_the_status() {
     let mut b = bench(later(), false);
-    let stored: Vec<Notice> = [3, 1, 2].map(|seq| notice(seq, &["event"], clock::now())).into();
+    let stored: Vec<Notice> = [3, 1, 2].map(|seq| notice(seq, &["oncall"], clock::now())).into();
     b.outbox.hand_over(&subject(), &stored);
     b.outbox.hand_over(&subject(), &stored);
     for seq in 1..=3 {
-        assert_eq!(b.sent.recv().await, Some(("event".into(), seq)));
+        assert_eq!(b.sent.recv().await, Some(("oncall".into(), seq)));
     }
     for _ in 0..3 {
         assert_eq!(b.kicks.recv().await.as_deref(), Some("shop/checkout"));
     }
-    let all: Vec<_> = (1..=3).map(|seq| (seq, "event".to_owned())).collect();
+    let all: Vec<_> = (1..=3).map(|seq| (seq, "oncall".to_owned())).collect();
     assert_eq!(b.outbox.delivered("u1"), all);
     // A status that still holds them, because its write lagged, sends nothing again.
     b.outbox.hand_over(&subject(), &stored);
@@ -85,7 +85,7 @@ async fn notices_leave_once_each_in_order_and_are_reported_until_they_are_off_th
     assert!(b.sent.try_recv().is_err());
     // Once off the status they are forgotten.
     b.outbox.hand_over(&subject(), &stored[..1]);
-    assert_eq!(b.outbox.delivered("u1"), [(3, "event".to_owned())]);
+    assert_eq!(b.outbox.delivered("u1"), [(3, "oncall".to_owned())]);
     b.outbox.hand_over(&subject(), &[]);
     assert!(b.outbox.delivered("u1").is_empty());
 }
@@ -154,6 +154,21 @@ async fn a_notice_that_cannot_be_delivered_is_given_up_and_counted() {
         let text = b.metrics.text().unwrap();
         assert!(text.contains(r#"haldane_notices_total{channel="oncall",outcome="given_up"} 1"#), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_older_than_the_api_server_keeps_them_is_not_created_and_no_event_wakes_a_pass() {
+    let mut b = bench(later(), false);
+    let old = clock::now().minus(EVENTS_LAST);
+    b.outbox.hand_over(&subject(), &[notice(1, &["event"], old), notice(2, &["event", "oncall"], clock::now())]);
+    let mut sent = vec![b.sent.recv().await.unwrap(), b.sent.recv().await.unwrap()];
+    sent.sort();
+    assert_eq!(sent, [("event".to_owned(), 2), ("oncall".to_owned(), 2)]);
+    b.kicks.recv().await.unwrap();
+    while b.outbox.delivered("u1").len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(b.kicks.try_recv().is_err(), "one kick, for the notifier");
 }
 
 #[tokio::test(start_paused = true)]

@@ -232,9 +232,11 @@ fn left_behind(step: &Step<'_>, breach: &mut impl FnMut(u32, String)) {
 pub fn at_the_end(world: &World, breach: &mut dyn FnMut(u32, String)) {
     for (name, release) in world.all("releases") {
         let told = release["status"]["notices"].as_u64().unwrap_or(0);
-        let outbox = release["status"]["outbox"].as_array().map_or(0, Vec::len);
-        if outbox > 0 {
-            breach(19, format!("{outbox} notices of Release {name} are still in its outbox"));
+        let outbox = release["status"]["outbox"].as_array().into_iter().flatten();
+        let pending = outbox.filter_map(|notice| notice["pending"].as_array()).flatten();
+        let untold = pending.filter(|channel| *channel != "event").count(); // that an Event was created may not be stored yet
+        if untold > 0 {
+            breach(19, format!("{untold} notices of Release {name} are still in its outbox"));
         }
         for seq in 1..=told {
             let end = format!(".{seq}");

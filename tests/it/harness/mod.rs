@@ -34,6 +34,7 @@ mod install;
 pub mod keeper;
 pub mod load;
 pub mod metrics;
+pub mod notices;
 pub mod pods;
 mod processes;
 pub mod proxy;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use haldane::api::Release;
+use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
@@ -10,7 +11,10 @@ use kube::{
 use serde_json::json;
 
 use super::{QUICK, Shop, Wish};
-use crate::harness::{SOON, eventually};
+use crate::harness::{
+    SOON, eventually,
+    notices::{last_event_is_there, only_events_left},
+};
 
 /// What runs already is asked for.
 const AS_IT_IS: Wish<'static> = Wish { image: "shop:1", ..QUICK };
@@ -31,9 +35,12 @@ impl Shop {
         eventually("a pass", SOON, async || self.passes().await.filter(|now| *now > before)).await;
     }
 
-    /// Returns when all Events are out and the memory of them is settled.
+    /// Returns when everything has been told.
     async fn settled(&self) {
-        self.until("shop", "nothing left to tell", |status| status.memory.outbox.is_empty()).await;
+        let status = self.until("shop", "told", only_events_left).await;
+        let events: Api<Event> = self.api();
+        let there = async || last_event_is_there(&events, "shop", &status).await.then_some(());
+        eventually("the last Event", SOON, there).await;
     }
 }
 

@@ -35,10 +35,8 @@ pub enum Stop {
 pub(super) enum Guard {
     /// `metadata.resourceVersion`.
     Version(String, u64),
-    /// A `test` of the selector of a Service.
-    Pin(usize, Option<String>),
     Canary(usize, Option<String>),
-    /// A `test` of the rules of a route.
+    /// A `test` of the rules of a route, on the way down.
     Split(usize, Option<Split>),
     /// A create.
     NoSet(String),
@@ -82,7 +80,6 @@ impl World {
     pub fn holds(&self, request: &Prepared) -> bool {
         request.guard.as_ref().is_none_or(|guard| match guard {
             Guard::Version(object, version) => self.version(object) == *version,
-            Guard::Pin(i, pin) => self.services[*i].pin == *pin,
             Guard::Canary(i, canary) => self.services[*i].canary == *canary,
             Guard::Split(i, split) => self.routes[*i].split == *split,
             Guard::NoSet(name) => self.sets.iter().all(|s| s.name != *name),
@@ -155,7 +152,7 @@ impl World {
                 let there = self.services[i].canary.clone();
                 Ok(there.is_some().then_some(Guard::Canary(i, there)))
             }
-            Effect::CreateCandidate { .. } => self.look_create(scope),
+            Effect::CreateCandidate => self.look_create(scope),
             Effect::ScaleCandidate { size } => {
                 let set = self.set(scope).ok_or(NotYet("no set"))?;
                 if set.owned && self.handover != set.id {
@@ -177,12 +174,13 @@ impl World {
                 let i = self.route(effect);
                 let wanted = Split { weight: *weight, header: *header, uneven: false };
                 let there = self.routes[i].split;
-                Ok((there != Some(wanted)).then_some(Guard::Split(i, there)))
+                let down = *weight == 0 && !header;
+                let guard = || if down { Guard::Split(i, there) } else { self.of(&format!("route {i}")) };
+                Ok((there != Some(wanted)).then(guard))
             }
             Effect::RestoreRoute { .. } => {
                 let i = self.route(effect);
-                let there = self.routes[i].split;
-                Ok(there.is_some().then_some(Guard::Split(i, there)))
+                Ok(self.routes[i].split.is_some().then(|| self.of(&format!("route {i}"))))
             }
             Effect::DeleteEqualSet { name } => self.look_equal(name, scope),
             Effect::TakeTemplate => self.look_take(scope),
@@ -198,7 +196,7 @@ impl World {
     fn look_pin(&self, service: &str, hash: Option<&String>) -> Option<Guard> {
         let i = self.service(service);
         let there = self.services[i].pin.clone();
-        (there.as_ref() != hash).then_some(Guard::Pin(i, there))
+        (there.as_ref() != hash).then(|| self.of(&format!("service {service}")))
     }
 
     fn look_unpause(&self, any_template: bool, scope: &Scope) -> Ready {

@@ -83,7 +83,7 @@ pub struct World {
     /// What the Release's status holds.
     pub past: Past,
     pub finalizer: bool,
-    pub deleting: bool,
+    pub deleted_at: Option<At>,
     pub gone: bool,
     /// An older Release for the same Deployment.
     pub rival: Option<String>,
@@ -137,7 +137,7 @@ impl World {
             now: At::from_epoch(1_700_000_000.0).unwrap(),
             past: Past::default(),
             finalizer: false,
-            deleting: false,
+            deleted_at: None,
             gone: false,
             rival: None,
             routed,
@@ -186,7 +186,9 @@ impl World {
     }
 
     pub fn candidate(&self) -> Option<&WSet> {
-        self.sets.iter().filter(|s| s.id.is_some()).max_by_key(|s| (!s.owned, s.number))
+        let ours = self.past.state.as_ref().and_then(State::candidate).map(|c| c.id.as_str());
+        let present = |s: &WSet| ours.is_some() && s.id.as_deref() == ours;
+        self.sets.iter().filter(|s| s.id.is_some()).max_by_key(|s| (present(s), !s.owned, s.number))
     }
 
     /// The candidate's set of the present attempt, or what a lost status left behind.
@@ -257,7 +259,7 @@ impl World {
 
     /// Gives every object that has changed a new resourceVersion.
     pub fn stamp(&mut self) {
-        let release = (self.generation, &self.spec.images, self.finalizer, self.deleting, self.status_writes);
+        let release = (self.generation, &self.spec.images, self.finalizer, self.deleted_at, self.status_writes);
         let mut contents = vec![("release".to_owned(), hash_of(&release))];
         let pods: Vec<_> = self.pods.iter().map(|p| (p.ready, p.ending.is_some())).collect();
         let deployment = (&self.template, self.paused, self.by_us, self.observed, self.wanted, &self.handover, pods);
@@ -270,6 +272,12 @@ impl World {
         let traffic: Vec<_> = self.routes.iter().map(traffic).collect();
         let services: Vec<_> = self.services.iter().map(|s| (&s.pin, &s.live_pin, &s.canary)).collect();
         contents.push(("traffic".to_owned(), hash_of(&(traffic, services, self.orders.len()))));
+        for service in &self.services {
+            contents.push((format!("service {}", service.name), hash_of(&service.pin)));
+        }
+        for (i, route) in self.routes.iter().enumerate() {
+            contents.push((format!("route {i}"), hash_of(&route.split.map(|s| (s.weight, s.header, s.uneven)))));
+        }
         let known = self.versions.len();
         self.versions.retain(|name, _| contents.iter().any(|(there, _)| there == name));
         self.changes += (known - self.versions.len()) as u64;

@@ -89,7 +89,7 @@ impl World {
                 name: "app".into(),
                 uid: "release".into(),
                 generation: self.generation,
-                deleting: self.deleting,
+                deleted_at: self.deleted_at,
                 finalizer: self.finalizer,
                 conflict: self.rival.clone(),
                 ..ReleaseSeen::default()

@@ -22,7 +22,7 @@ impl World {
             (Effect::AddFinalizer, _) => self.finalizer = true,
             (Effect::DropFinalizer, _) => {
                 self.finalizer = false;
-                self.gone = self.deleting;
+                self.gone = self.deleted_at.is_some();
             }
             (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
@@ -42,13 +42,13 @@ impl World {
                 let i = self.service(service);
                 self.services[i].canary = None;
             }
-            (Effect::CreateCandidate { size }, None) => {
+            (Effect::CreateCandidate, None) => {
                 let Some(c) = scope.candidate.clone() else { return };
                 self.sets.push(WSet {
                     name: names::candidate_set("app", &c.id),
                     hash: names::candidate_hash(&c.id),
                     rev: c.version.revision.0,
-                    size: *size,
+                    size: 0,
                     owned: false,
                     number: 0,
                     id: Some(c.id),
