@@ -56,7 +56,9 @@ unit: ## Tests that need no cluster, property tests included; the seeded faults 
 	cargo test --locked --lib --bins
 
 integration: ## Tests against a real control plane and a real Prometheus
-	cargo test --locked --test '*'
+	cargo test --locked --test '*' --no-run
+	cargo test --locked --test it -- --test-threads=6 # they wait more than they work
+	cargo test --locked --test fire --test install --test rules
 
 test-long: ## The long runs: every crash point, every plan of stale views, all seeded faults (hours)
 	HALDANE_LONG=1 cargo test --locked --test rules -- --nocapture
@@ -66,7 +68,7 @@ test-long: ## The long runs: every crash point, every plan of stale views, all s
 seeded: ## Put each fault of tests/seeded into a copy of the tree and see that a test catches it (an hour or more)
 	tools/seeded.sh
 
-bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last line is JSON
+bench: ## Figures of rollbacks on a control plane, about 25 minutes; the last line is JSON
 	cargo bench --locked --bench rollback
 
 demo-test: ## The demo as a test: it fails when a promise is broken

@@ -56,12 +56,12 @@ impl Plan {
             set.map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("BENCH_{name}={text} is not a number")))
         };
         Self {
-            alone: number("ALONE", 60),
+            alone: number("ALONE", 30),
             orders: number("ORDERS", 20),
-            kills: number("KILLS", 5),
+            kills: number("KILLS", 4),
             releases: number("RELEASES", 200),
             active: number("ACTIVE", 50),
-            crowd: number("CROWD", 240),
+            crowd: number("CROWD", 250),
             quiet: number("QUIET", 60) as u64,
         }
     }
@@ -235,7 +235,8 @@ async fn crowd(plan: &Plan, dir: &Path, figures: &mut Figures) {
         number += 1;
         let shop = &fleet.shops[at];
         fleet.in_step(shop).await;
-        settle(number).await;
+        // Never in the same phase of the scrapes; its step has lasted long enough.
+        tokio::time::sleep(Duration::from_millis(500 + (number as u64 * 137) % 1000)).await;
         let from = fleet.audit.len();
         let sent = fleet.breach(shop).await;
         let took = millis(sent, fleet.withdrawn(shop, from).await.at);

@@ -17,6 +17,9 @@ pub struct Plan {
     #[x_kube(validation = Rule::new("self.all(s, has(s.pods) || has(s.weight))").message("spec.plan.steps: each step needs pods or weight, for example {weight: 30, for: 30m}"))]
     #[x_kube(validation = Rule::new("self.filter(s, has(s.weight)).map(s, s.weight).isSorted()").message("spec.plan.steps: weights must not go down from one step to the next; put the steps in rising order"))]
     pub steps: Vec<Step>,
+    /// Images that name no version (no tag, or `latest`, and no digest).
+    #[serde(default)]
+    pub floating_tags: FloatingTags,
     /// After 100 %, with the old pods still warm.
     #[serde(default)]
     pub watch: Watch,
@@ -41,6 +44,15 @@ pub struct Step {
     /// How long the step is watched, counted from the moment its traffic has arrived.
     #[serde(default, rename = "for")]
     pub hold: Span,
+}
+
+/// What becomes of an image that names no version: what it stands for can change while it runs, and going back to it
+/// proves nothing.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FloatingTags {
+    #[default]
+    Warn,
+    Refuse,
 }
 
 /// How long the new version is watched at 100 %.
@@ -68,7 +80,12 @@ impl Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { steps: Self::default_steps(), watch: Watch::default(), deadline: Self::default_deadline() }
+        Self {
+            steps: Self::default_steps(),
+            floating_tags: FloatingTags::default(),
+            watch: Watch::default(),
+            deadline: Self::default_deadline(),
+        }
     }
 }
 

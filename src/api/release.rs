@@ -34,6 +34,7 @@ pub const FINALIZER: &str = "haldane.dev/release";
     printcolumn = r#"{"name":"CANDIDATE","type":"string","priority":1,"jsonPath":".status.candidateRevision"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.plan.floatingTags != 'Refuse' || self.images.all(c, self.images[c].contains('@') || self.images[c].matches(':[^:/]+$') && !self.images[c].endsWith(':latest'))").message("spec.images: spec.plan.floatingTags is Refuse, so each image needs a tag of its own (not latest) or a digest, for example registry.example/shop/checkout:1.4.2"))]
 pub struct ReleaseSpec {
     /// The Deployment that is released. Cannot be changed: delete the Release and create another one.
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.targetRef cannot be changed; delete this Release and create one for the other Deployment"))]

@@ -173,6 +173,9 @@ pub enum Change {
 /// Compares what is stored with what should be.
 pub fn change(before: Option<&ReleaseStatus>, after: &ReleaseStatus) -> Change {
     let Some(before) = before else { return Change::Hard };
+    if before == after {
+        return Change::None;
+    }
     let (before, after) = (without_events(before), without_events(after));
     if before == after {
         Change::None

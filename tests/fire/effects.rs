@@ -3,6 +3,7 @@
 //!
 //! CI tries a sample that a seed chooses; `HALDANE_LONG=1` tries all faults and hundreds of lies. `HALDANE_FIRE_SEED` repeats
 //! a sample, `HALDANE_FIRE_SAMPLE` and `HALDANE_FIRE_VIEWS` say how large it is, and
+//! `HALDANE_FIRE_PART=2/5` takes the second fifth of everything, and
 //! `HALDANE_FIRE_ONLY="Promotion; patch services shop +pod-template-hash #1; die-after"` tries a single point.
 
 use std::{
@@ -213,6 +214,13 @@ fn choose(mut faults: Vec<Try>, mut views: Vec<Try>) -> Vec<Try> {
         assert!(!faults.is_empty(), "nothing to try is called {only}");
         return faults;
     }
+    if let Some((part, parts)) = std::env::var("HALDANE_FIRE_PART").ok().as_deref().and_then(fraction) {
+        // Of the lies a tenth: they are made by rules, of which each has its turn.
+        views.retain(|one| (number_of(&one.text) / parts).is_multiple_of(10));
+        faults.append(&mut views);
+        faults.retain(|one| number_of(&one.text) % parts == part - 1);
+        return faults;
+    }
     let long = std::env::var("HALDANE_LONG").is_ok_and(|v| v == "1");
     let seed =
         number("HALDANE_FIRE_SEED").unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_secs()));
@@ -235,6 +243,17 @@ fn choose(mut faults: Vec<Try>, mut views: Vec<Try>) -> Vec<Try> {
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// `2/5`
+fn fraction(text: &str) -> Option<(u64, u64)> {
+    let (part, parts) = text.split_once('/')?;
+    Some((part.parse().ok()?, parts.parse().ok().filter(|parts| *parts > 0)?))
+}
+
+/// FNV-1a: the same of a text in every run, whatever else is known by then.
+fn number_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Fisher and Yates, with a small generator.

@@ -21,7 +21,8 @@ fn away() -> Vec<Duration> {
 }
 
 /// The States that last, and a way into each.
-const STATES: [&str; 7] = ["Idle", "Waiting", "Preparing", "Stepping", "Observing", "Promoting", "RolledBack"];
+const STATES: [&str; 9] =
+    ["Idle", "Waiting", "Preparing", "Stepping", "Observing", "Promoting", "Draining", "Reverting", "RolledBack"];
 
 async fn enter(theatre: &Arc<Theatre>, state: &'static str) -> Story<Stage> {
     let shop = Stage::open(theatre).await?;
@@ -41,6 +42,11 @@ async fn enter(theatre: &Arc<Theatre>, state: &'static str) -> Story<Stage> {
         _ => {
             shop.wish(STAYS).await;
             shop.in_step().await?;
+            match state {
+                "Draining" => shop.gateway.go_away(), // nobody confirms weight 0
+                "Reverting" => shop.agent.linger(pods::of_image("shop:2")),
+                _ => {}
+            }
             shop.agent.crash(pods::of_image("shop:2"));
         }
     }
@@ -71,6 +77,14 @@ async fn goes_on(shop: &Stage, state: &str) -> Story<()> {
         "Promoting" => {
             shop.agent.finish();
             "Idle"
+        }
+        "Draining" => {
+            shop.gateway.come_back();
+            "Reverting"
+        }
+        "Reverting" => {
+            shop.agent.finish();
+            "RolledBack"
         }
         _ => {
             shop.agent.crash(pods::of_image("shop:2"));

@@ -58,7 +58,7 @@ pub struct Stage {
     pub ns: String,
     pub agent: pods::Agent,
     pub line: Line,
-    _gateway: Gateway,
+    pub gateway: Gateway,
     operator: Option<Operator>,
 }
 
@@ -97,7 +97,7 @@ impl Stage {
         plane.apply_yaml(&ns, SHOP).await;
         let line = Line::new(theatre.raw.clone());
         theatre.sink.attend(&ns, &line);
-        let stage = Self { theatre: theatre.clone(), ns, agent, line, _gateway: gateway, operator: None };
+        let stage = Self { theatre: theatre.clone(), ns, agent, line, gateway, operator: None };
         let deployments: Api<Deployment> = stage.api();
         within(LONG, async || {
             let status = deployments.get("shop").await.ok()?.status?;

@@ -49,6 +49,18 @@ const BAD: &[(&str, &str, &str)] = &[
     (RELEASE, "images: {app: null}", "spec.images must name at least one container and its image, for example"),
     (RELEASE, "images: {app: ''}", "spec.images: each image must be a reference without spaces"),
     (RELEASE, "images: {app: 'shop 2'}", "spec.images: each image must be a reference without spaces"),
+    (
+        RELEASE,
+        "plan: {floatingTags: Refuse}\nimages: {app: shop}",
+        "spec.plan.floatingTags is Refuse, so each image needs",
+    ),
+    (
+        RELEASE,
+        "plan: {floatingTags: Refuse}\nimages: {app: 'shop:latest'}",
+        "a tag of its own (not latest) or a digest",
+    ),
+    (RELEASE, "plan: {floatingTags: Refuse}\nimages: {app: 'registry.example:5000/shop'}", "each image needs a tag"),
+    (RELEASE, "plan: {floatingTags: Never}", "Unsupported value: \"Never\": supported values: \"Warn\", \"Refuse\""),
     (RELEASE, "version: ''", "spec.version in body should be at least 1 chars long"),
     (RELEASE, "replicas: 3", "unknown field \"spec.replicas\""),
     (RELEASE, "paused: 'yes'", "spec.paused in body must be of type boolean: \"string\""),
@@ -212,6 +224,7 @@ async fn the_shortest_release_gets_the_organisations_rules() {
         "paused": false,
         "traffic": {},
         "plan": {
+            "floatingTags": "Warn",
             "steps": [{"pods": 1, "for": "600s"}, {"weight": 30, "for": "1800s"}, {"weight": 100, "for": "0s"}],
             "watch": {"for": "1800s"},
             "deadline": "600s",
@@ -242,13 +255,14 @@ async fn everything_that_can_be_said_is_accepted() {
     let full = "
 version: '1.4.2'
 paused: true
-images: {app: 'registry.example:5000/a/b@sha256:aa', side: b}
+images: {app: 'registry.example:5000/a/b@sha256:aa', side: 'b:2'}
 traffic:
   services: [shop]
   routes: [{name: shop}, {group: gateway.networking.k8s.io, kind: HTTPRoute, name: other}]
   canaryHeader: {name: x-canary, value: 'true'}
 plan:
   steps: [{weight: 0, for: 1m}, {pods: 1, for: 1h30m}, {pods: 2, weight: 30}, {weight: 30}, {weight: 100}]
+  floatingTags: Refuse
   watch: {for: 0s}
   deadline: 1s
 checks:

@@ -427,6 +427,11 @@ async fn what_others_write_between_our_read_and_our_write_is_never_lost() {
     let down = routes::split(&stage.scope_with(client), &stage.traffic, back, 0, false).await;
     down.expect("nor does somebody who writes another field hold up the way down");
 
+    // A pin that comes late may find the selector as it was once: no write since is what counts.
+    let client = stage.overtaken_by(stage.services(), "shop", false, json!({"metadata": {"labels": {"new": "label"}}}));
+    let lost = pins::pin(&stage.scope_with(client), "shop", "h1").await;
+    assert!(matches!(lost, Err(Error::Stale(_))), "{lost:?}");
+
     let selector = json!({"spec": {"selector": {"zone": "b"}}});
     let client = stage.overtaken_by(stage.services(), "shop", false, selector);
     let lost = pins::pin(&stage.scope_with(client), "shop", "h1").await;

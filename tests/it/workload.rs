@@ -222,6 +222,10 @@ async fn the_candidate_is_nobodys_and_has_the_template_to_the_last_field() {
     let stage = Stage::new().await;
     let (before, stable_pods) = (stage.deployment().await, stage.pods(Side::Stable).await);
     waits(workload::create_candidate(&stage.scope()).await); // not before the pause is confirmed
+    soon("paused", async || workload::pause(&stage.scope()).await).await;
+    soon("created", async || workload::create_candidate(&stage.scope()).await).await;
+    let born = stage.set().await.expect("the ReplicaSet");
+    assert_eq!(born.data["spec"]["replicas"], 0, "a create that arrives when all is over starts no pod");
     stage.prepare(2).await;
     workload::create_candidate(&stage.scope()).await.expect("again is the same");
 

@@ -156,6 +156,15 @@ impl Entry {
         news
     }
 
+    /// Failed and slow requests of all pods between their last two scrapes.
+    pub fn newly_bad(&self) -> f64 {
+        let grown = |pod: &Pod| match pod.ring.points() {
+            [.., before, last] => (last.errors - before.errors).max(0.0) + (last.slow - before.slow).max(0.0),
+            _ => 0.0,
+        };
+        self.pods.values().map(grown).filter(|bad| bad.is_finite()).sum()
+    }
+
     /// Takes what was counted before this process was there. `history` is in the order of time.
     pub fn refill(&mut self, history: &BTreeMap<At, Reading>) {
         let mut earlier: BTreeMap<String, Vec<Point>> = BTreeMap::new();
