@@ -5,6 +5,9 @@
 /// Built-in objects are stored as JSON, so that the auditor can read them.
 const API_SERVER_FLAGS: &str = "--storage-media-type=application/json";
 
+/// All bodies of the operator's writes are audited.
+const AUDITED_BODIES: &str = "";
+
 #[cfg(test)]
 mod audit;
 #[cfg(test)]

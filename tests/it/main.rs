@@ -4,6 +4,9 @@
 /// The shared API server needs nothing special here.
 const API_SERVER_FLAGS: &str = "";
 
+/// All bodies of the operator's writes are audited.
+const AUDITED_BODIES: &str = "";
+
 #[cfg(test)]
 mod autoscaled;
 #[cfg(test)]

@@ -307,3 +307,35 @@ fn point(found: &PodReading, told: bool, le: Option<&str>) -> Option<Point> {
     let (timed, fast) = timed.unwrap_or((0.0, 0.0));
     Some(Point { at: found.at?, requests, errors, timed, slow: (timed - fast).max(0.0) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::checks::Source;
+
+    #[test]
+    fn new_failures_are_those_between_the_last_two_scrapes() {
+        let pods = ["stable", "candidate", "new"].map(str::to_owned).to_vec();
+        let mut entry = Entry::new(Interest {
+            key: ("shop".into(), "checkout".into()),
+            provider: Some("prometheus".into()),
+            source: Source::default(),
+            latency: Duration::from_secs(2),
+            pods,
+            keep: Duration::from_mins(1),
+            since: None,
+        });
+        let mut scrape = |pod: &str, second: f64, errors: f64, slow: f64| {
+            let at = At::from_epoch(1_767_225_600.0 + second).unwrap();
+            let point = Point { at, requests: 100.0 * second, errors, timed: 0.0, slow };
+            entry.pods.get_mut(pod).unwrap().ring.push(point, Duration::from_mins(1));
+        };
+        scrape("stable", 1.0, 5.0, 0.0);
+        scrape("stable", 2.0, 5.0, 0.0);
+        scrape("candidate", 1.0, 0.0, 1.0);
+        scrape("candidate", 2.0, 40.0, 1.0);
+        scrape("candidate", 3.0, 43.0, 2.0);
+        scrape("new", 3.0, 7.0, f64::NAN);
+        assert!((entry.newly_bad() - 4.0).abs() < 1e-9, "{}", entry.newly_bad());
+    }
+}

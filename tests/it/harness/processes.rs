@@ -174,10 +174,11 @@ fn write_identities(dir: &Path, tokens: &[String]) {
         tokens[0], tokens[1], tokens[2]
     );
     fs::write(dir.join("tokens.csv"), users).expect("the tokens");
+    let writes = format!("users: ['{OPERATOR}'], verbs: [create, update, patch, delete, deletecollection]");
     let audit = format!(
         "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
-         - {{level: Request, users: ['{OPERATOR}'], verbs: [create, update, patch, delete, deletecollection]}}\n\
-         - {{level: None}}\n"
+         - {{level: Request, {writes}{}}}\n- {{level: Metadata, {writes}}}\n- {{level: None}}\n",
+        crate::AUDITED_BODIES
     );
     fs::write(dir.join("audit.yaml"), audit).expect("the audit policy");
 }
