@@ -68,7 +68,7 @@ test-long: ## The long runs: every crash point, every plan of stale views, all s
 seeded: ## Put each fault of tests/seeded into a copy of the tree and see that a test catches it (an hour or more)
 	tools/seeded.sh
 
-bench: ## Figures of rollbacks on a control plane, about 25 minutes; the last line is JSON
+bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last line is JSON
 	cargo bench --locked --bench rollback
 
 demo-test: ## The demo as a test: it fails when a promise is broken

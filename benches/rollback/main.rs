@@ -238,8 +238,7 @@ async fn crowd(plan: &Plan, dir: &Path, figures: &mut Figures) {
         number += 1;
         let shop = &fleet.shops[at];
         fleet.in_step(shop).await;
-        // Never in the same phase of the scrapes; its step has lasted long enough.
-        tokio::time::sleep(Duration::from_millis(500 + (number as u64 * 137) % 1000)).await;
+        settle(number).await; // the last one's way back, and its next version, are not to be measured with this one
         let from = fleet.audit.len();
         let sent = fleet.breach(shop).await;
         let took = millis(sent, fleet.withdrawn(shop, from).await.at);

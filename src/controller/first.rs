@@ -1,10 +1,13 @@
 //! What goes before all passes: new samples, failed health checks and rollback orders are judged at once on what the last
-//! pass saw. If they take a version's traffic away, that is done with one status write and one route write, and no read
-//! between. Everything else is left to a pass.
+//! pass saw. If they take a version's traffic away, that is done with one status write and one route write side by side, and
+//! no read before them. Everything else is left to a pass.
 //!
-//! `decide` is the only judge here too. The last look counts for three seconds, and only as long as nothing around the
+//! `decide` is the only judge here too. The last look counts for ten seconds, and only as long as nothing around the
 //! Release has stirred; the status write carries its resourceVersion, the route patch tests what it changes. Where any of
 //! that does not hold, a pass looks for itself.
+//!
+//! Weight 0 needs no record to be safe: whoever finds it without one comes to the same conviction by the same samples, or
+//! gives the share back. So it does not wait for its record; pins and all that comes after them do.
 
 use std::sync::Arc;
 
@@ -80,13 +83,20 @@ impl Passes {
         Glance::Same
     }
 
-    /// The record, the routes, the pins; the rest is for the pass that follows.
+    /// The record and the routes, then the pins; the rest is for the pass that follows.
     pub async fn withdraw(&self, withdrawal: &Withdrawal, ctx: &Context) -> Result<()> {
         let Withdrawal { key, look, past, seen, decision } = withdrawal;
-        let uid = seen.release.uid.as_str();
+        let (uid, release) = (seen.release.uid.as_str(), &look.release);
         let _turn = self.keep.turn(key, uid).await;
-        let stored = self.store(key, &look.release, past, decision, seen, ctx).await?;
-        let done = self.effects(key, &look.release, decision, seen, ctx, takes_away).await;
+        let (stored, routes) = tokio::join!(
+            self.store(key, release, past, decision, seen, ctx),
+            self.effects(key, release, decision, seen, ctx, lowers),
+        );
+        let stored = stored?;
+        let done = match routes {
+            Ok(_) => self.effects(key, release, decision, seen, ctx, |e| takes_away(e) && !lowers(e)).await,
+            failed => failed,
+        };
         if let Some(stored) = stored {
             stored::tell(ctx, &stored);
         }
@@ -96,13 +106,18 @@ impl Passes {
 
 /// What takes traffic away, and the pause that a pin needs.
 pub fn takes_away(effect: &Effect) -> bool {
-    matches!(effect, Effect::Route { weight: 0, .. } | Effect::Pause | Effect::Pin { .. })
+    lowers(effect) || matches!(effect, Effect::Pause | Effect::Pin { .. })
+}
+
+/// What takes traffic away in a route.
+const fn lowers(effect: &Effect) -> bool {
+    matches!(effect, Effect::Route { weight: 0, .. })
 }
 
 /// Withdraws, and asks for the pass that does the rest, whatever came of it.
 pub async fn attend(passes: Arc<Passes>, withdrawal: Box<Withdrawal>, ctx: Context) {
     let Key { namespace, name } = &withdrawal.key;
-    match passes.withdraw(&withdrawal, &ctx).await {
+    match Box::pin(passes.withdraw(&withdrawal, &ctx)).await {
         Ok(()) => {}
         Err(error @ (Error::Stale(_) | Error::NotYet { .. })) => debug!(%error, "left to a pass"),
         Err(error) => warn!(%error, "traffic was not taken away at once; a pass tries"),

@@ -117,7 +117,7 @@ impl Passes {
     }
 
     /// The status write. A decision is stored before anything is done about it, with one exception: a version that is
-    /// to lose its traffic loses it also when two writes have failed. Gives the Release as it is stored now.
+    /// to lose its traffic loses it also when two writes have failed (and at once, where no pass is waited for: `first`). Gives the Release as it is stored now.
     pub(super) async fn store(
         &self,
         key: &Key,

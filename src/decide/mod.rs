@@ -10,7 +10,7 @@
 //!                             RollbackFailed ←┘
 //! ```
 //!
-//! One transition per pass. Each is stored before anything is done about it.
+//! One transition per pass. Each is stored before anything is done about it; only weight 0 may go out beside its record.
 
 pub mod announce;
 pub mod gates;

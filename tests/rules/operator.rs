@@ -286,6 +286,16 @@ impl Run {
         self.process.wake = decision.wake.map(|wake| self.world.now.plus(wake));
         let (read, generation) = (self.world.version_of_release(), self.world.generation);
         self.meddle(0);
+        // Weight 0 goes out beside its record, so either may be the first to arrive.
+        let begins = !matches!(past.state, Some(State::Draining { .. }));
+        if begins && matches!(decision.goal, Goal::Withdraw { .. }) && self.points.is_multiple_of(2) {
+            let (first, rest) = effects.into_iter().partition(|e| matches!(e, Effect::Route { weight: 0, .. }));
+            effects = rest;
+            let done = self.effects(&first, &decision);
+            if matches!(done, Err(End::Died | End::Broken(_))) {
+                return done.map(|()| decision.wake);
+            }
+        }
         if let Err(end) = self.store(&decision, read, generation) {
             if matches!(end, End::Failed)
                 && matches!(decision.goal, Goal::Withdraw { .. })

@@ -205,16 +205,20 @@ fn take(shared: &Shared, provider: &Provider, keys: &[Key], family: &Family, ans
     let mut readings = read(family, answer, labels, namespace);
     // An empty answer has no time of its own.
     let (evaluated, reading) = readings.pop_last().unwrap_or((now.0, Reading::new()));
-    let mut news: Vec<(f64, &Key)> = Vec::new();
+    // News are judged one after the other: who has new failures does not wait for fifty that are well.
+    let mut well = Vec::new();
     for key in keys {
         let take = |entry: &mut Entry| {
             entry.take(&reading, evaluated, provider.scrape_interval, now).then(|| entry.newly_bad())
         };
-        news.extend(shared.table().entries.get_mut(key).and_then(take).map(|bad| (bad, key)));
+        let news = shared.table().entries.get_mut(key).and_then(take);
+        match news {
+            Some(bad) if bad > 0.0 => (shared.news)(key),
+            Some(_) => well.push(key),
+            None => {}
+        }
     }
-    // News are judged one after the other: who has new failures does not wait for fifty that are well.
-    news.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for (_, key) in news {
+    for key in well {
         (shared.news)(key);
     }
 }
