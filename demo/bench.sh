@@ -38,9 +38,10 @@ again() { # a person's order to try the rejected version once more
   }' | kubectl create -f - >/dev/null
 }
 
-phase() { now=$(shop get release checkout -o json) && status .status.phase; }
-at_rest() { [ "$(phase)" = RolledBack ] && [ "$(jq '.status.history | length' <<<"$now")" -ge 1 ] && [ "$(report .writtenAt)" != "$written" ]; }
-beyond_rest() { case $(phase) in Stepping | Draining | Reverting) ;; *) false ;; esac }
+now='{}'
+look() { now=$(shop get release checkout -o json); }
+at_rest() { look && [ "$(status .status.phase)" = RolledBack ] && [ "$(report .writtenAt)" != "$written" ]; }
+beyond_rest() { look && case $(status .status.phase) in Stepping | Draining | Reverting) ;; *) false ;; esac }
 millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {printf "%.0f", (b - a) * 1000}'; }
 
 chapter "Tools and images"
