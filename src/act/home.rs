@@ -37,7 +37,8 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
         return;
     }
     if let Some(set) = seen.candidate.as_ref().filter(|c| c.owner == Owner::Nobody) {
-        // The user's own selector matches the candidate's pods: the pin must hold until they are gone.
+        // The user's own selector matches the candidate's pods: the pin must hold until they are gone, and be seen to.
+        let known = plan.len();
         if workload.paused
             && let Some(hash) = workload.hash_of(stable)
         {
@@ -45,7 +46,7 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
                 plan.push(Effect::Pin { service: service.name.clone(), hash: hash.to_owned() });
             }
         }
-        if !seen.confirmed() {
+        if plan.len() > known || !seen.confirmed() {
             return;
         }
         if !set.deleting {

@@ -209,3 +209,11 @@ fn deleted_between_asking_and_beginning_nothing_is_left() {
     let history = [Happening::Ask(2), Happening::Crash(0), Happening::Ask(0), Happening::Seconds(2), Happening::Delete];
     play(true, 1, &history, None).unwrap();
 }
+
+/// Found by the long run: status, pin and weight taken by others in the same second.
+#[test]
+fn a_pin_is_seen_before_the_pods_go_that_it_keeps_out() {
+    use Happening::{Ask, EditRoute, LoseStatus, Seconds, Unpin};
+    let history = [Ask(1), Seconds(5), LoseStatus, EditRoute(1), Unpin, Seconds(1)];
+    play(true, 2, &history, None).unwrap();
+}
