@@ -112,7 +112,7 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
                 |c| format!("the gateway has not confirmed weight 0: {c}"),
             )
         }
-        _ => "weight 0 is confirmed; waiting for proof by request counters".to_owned(),
+        _ => "weight 0 is confirmed; what is under way ends, then request counters must prove it".to_owned(),
     };
     if report.confirmed_at == told.confirmed_at {
         report = told; // a count that still moves, or weight 0 written but not confirmed, is worth no write of its own

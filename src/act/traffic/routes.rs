@@ -24,12 +24,8 @@ pub async fn split(
     header: bool,
 ) -> Result<()> {
     let doing = format!("sending {weight} % of {} {} to the candidate", route.kind, route.name);
-    let (needed, begin) = if weight > 0 || header {
-        (true, Edit::of_generation as fn(&DynamicObject) -> Edit)
-    } else {
-        (false, Edit::of_any_version as fn(&DynamicObject) -> Edit) // the way down loses no race
-    };
-    write(scope, traffic, route, doing, needed, begin, |kind, spec, ours| kind.split(spec, ours, weight, header)).await
+    let way = if weight > 0 || header { Way::Give } else { Way::Take };
+    write(scope, traffic, route, doing, way, |kind, spec, ours| kind.split(spec, ours, weight, header)).await
 }
 
 /// Weight 0 and no header in one patch and without a look: `last` is the route as it was read or written before. What
@@ -51,8 +47,17 @@ pub async fn take_away(scope: &Scope<'_>, route: &RouteRef, last: &DynamicObject
 /// The route as the user wrote it. One that is gone needs nothing.
 pub async fn restore(scope: &Scope<'_>, traffic: &PinnedTraffic, route: &RouteRef) -> Result<()> {
     let doing = format!("restoring {} {}", route.kind, route.name);
-    write(scope, traffic, route, doing, false, Edit::of_generation, |kind, spec, ours| Ok(kind.restore(spec, ours)))
-        .await
+    write(scope, traffic, route, doing, Way::Restore, |kind, spec, ours| Ok(kind.restore(spec, ours))).await
+}
+
+/// What a write does for the candidate's share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The route must be there, and nobody may have written its spec since.
+    Give,
+    /// Loses no race: tests only what it changes.
+    Take,
+    Restore,
 }
 
 async fn write(
@@ -60,19 +65,19 @@ async fn write(
     traffic: &PinnedTraffic,
     route: &RouteRef,
     doing: String,
-    needed: bool,
-    begin: fn(&DynamicObject) -> Edit,
+    way: Way,
     change: impl FnOnce(&dyn RouteKind, &Value, &Ours<'_>) -> Result<Value, String>,
 ) -> Result<()> {
     let found = get(&scope.client, scope.namespace, route).await?;
     let (Found::Route(object), Some(kind)) = (found, routes::kind(route)) else {
-        return if needed { Err(refused(doing, "it does not exist")) } else { Ok(()) };
+        return if way == Way::Give { Err(refused(doing, "it does not exist")) } else { Ok(()) };
     };
     let ours = ours(scope, traffic, route);
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
     let wanted = change(kind, spec, &ours).map_err(|why| refused(doing.clone(), why))?;
     let api: Api<DynamicObject> = Api::namespaced_with(scope.client.clone(), scope.namespace, &kind.resource());
-    difference(begin(&object), spec, &wanted).send(&api, &object, &doing).await.map(drop)
+    let edit = if way == Way::Take { Edit::of_any_version(&*object) } else { Edit::of_generation(&*object) };
+    difference(edit, spec, &wanted).send(&api, &object, &doing).await.map(drop)
 }
 
 fn ours<'a>(scope: &'a Scope<'_>, traffic: &'a PinnedTraffic, route: &'a RouteRef) -> Ours<'a> {

@@ -94,7 +94,6 @@ pub(super) fn follow(table: &Table, limit: &Limit, since: Option<At>, judged: Op
         };
         Both { candidate: share(Side::Candidate), stable: share(Side::Stable) }
     };
-    let excused = |both: &Both| excused(limit, both);
 
     let (mut since, mut last) = (since, judged);
     for moment in table.moments(judged) {
@@ -105,7 +104,7 @@ pub(super) fn follow(table: &Table, limit: &Limit, since: Option<At>, judged: Op
         let seen = both(moment.minus(window), moment);
         match seen.candidate.ratio() {
             None => {}
-            Some(ratio) if ratio > limit.max && !excused(&seen) => since = since.or(Some(moment)),
+            Some(ratio) if ratio > limit.max && !excused(limit, &seen) => since = since.or(Some(moment)),
             Some(_) => since = None,
         }
         // What came after does not take a conviction back: who looks late finds what he would have found in time.
