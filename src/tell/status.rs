@@ -225,7 +225,7 @@ pub fn too_new(status: Option<&ReleaseStatus>) -> Option<u32> {
 pub async fn remember(client: &Client, release: &Release, status: &ReleaseStatus) -> Result<Release> {
     let name = release.name_any();
     let api: Api<Release> = Api::namespaced(client.clone(), &release.namespace().unwrap_or_default());
-    // A replacement, which the API server stores in half the time of an apply. Of the rest nothing is read.
+    // A replacement: nobody else writes the status. Of the rest the API server reads nothing.
     let metadata = ObjectMeta {
         name: Some(name.clone()),
         namespace: release.namespace(),
