@@ -33,6 +33,7 @@ fn one(pod: &RawPod, side: Side) -> Pod {
         // A pod that has ended for good serves no more than one that is being deleted.
         terminating: pod.metadata.deletion_timestamp.is_some() || matches!(phase(pod), "Failed" | "Succeeded"),
         created_at: pod.creation_timestamp().map_or_else(|| At::new(jiff::Timestamp::UNIX_EPOCH), |t| At::new(t.0)),
+        started_at: pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map(|t| At::new(t.0)),
         ready_changed_at: ready.and_then(|c| c.last_transition_time.as_ref()).map(|t| At::new(t.0)),
         restarts: statuses(pod).map(|s| u32::try_from(s.restart_count).unwrap_or(0)).sum(),
         trouble: trouble(pod),
@@ -181,10 +182,11 @@ mod tests {
 
     #[test]
     fn readiness_and_its_moment_are_read_and_ended_pods_count_as_terminating() {
-        let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:04:09Z"}]});
+        let ready = json!({"phase": "Running", "startTime": "2026-01-02T03:04:06Z", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:04:09Z"}]});
         let seen = sides(&[pod("c", &ready)], Some("c"), &BTreeSet::new()).remove(0);
         assert!(seen.ready && !seen.terminating);
         assert_eq!(seen.ready_changed_at.map(|at| at.to_string()).as_deref(), Some("2026-01-02T03:04:09.000Z"));
+        assert_eq!(seen.started_at.map(|at| at.to_string()).as_deref(), Some("2026-01-02T03:04:06.000Z"));
         let failed = sides(&[pod("c", &json!({"phase": "Failed"}))], Some("c"), &BTreeSet::new()).remove(0);
         assert!(failed.terminating);
     }

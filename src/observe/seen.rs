@@ -216,6 +216,8 @@ pub struct Pod {
     pub ready: bool,
     pub terminating: bool,
     pub created_at: At,
+    /// When its node took it on. Until then it waits for a place, which says nothing of the version.
+    pub started_at: Option<At>,
     /// Since when `Ready` has had its present value.
     pub ready_changed_at: Option<At>,
     pub restarts: u32,

@@ -106,8 +106,9 @@ async fn all_states_outlast_an_api_server_that_is_away() {
         signal(server, "CONT");
         let back = monotonic();
         let went = join_all(stages.iter().map(async |(state, shop)| {
-            let still = shop.until("an answer", |_| true).await.map(|s| is(&s, state) || *state == "Promoting");
-            assert_eq!(still, Ok(true), "{}, left in {state}", shop.ns);
+            let left = shop.until("an answer", |_| true).await.unwrap_or_else(|why| panic!("left in {state}: {why}"));
+            let still = is(&left, state) || *state == "Promoting";
+            assert!(still, "{}, left in {state}, is in {}: {}", shop.ns, left.phase, left.message);
             goes_on(shop, state).await.unwrap_or_else(|why| panic!("{}, left in {state}: {why}", shop.ns));
             back.elapsed()
         }));

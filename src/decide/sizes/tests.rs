@@ -122,6 +122,7 @@ fn pod(side: Side, since: u64) -> Pod {
         ready: true,
         terminating: false,
         created_at: moment(since),
+        started_at: Some(moment(since)),
         ready_changed_at: Some(moment(since)),
         restarts: 0,
         trouble: None,

@@ -47,6 +47,7 @@ pub fn load(name: &str, side: Side, per_second: f64, errors: fn(f64) -> f64) -> 
             ready: true,
             terminating: false,
             created_at: at(created),
+            started_at: Some(at(created)),
             ready_changed_at: Some(at(created + 10.0)),
             restarts: 0,
             trouble: None,

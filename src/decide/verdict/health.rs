@@ -89,9 +89,11 @@ fn pulse(trial: &Trial<'_>, pod: &Pod) -> Pulse {
 }
 
 /// Whether a pod that is not ready has been so before: it changed after its start, or after the step's pods were ready.
+/// The first "not ready" is written when a node takes the pod on, which may be long after its creation.
 fn was_ready(trial: &Trial<'_>, pod: &Pod, changed: At) -> bool {
-    let started = pod.created_at.plus(trial.checks.warm_up.0);
-    changed > started || (pod.created_at < trial.since && changed > trial.since)
+    pod.started_at.is_some_and(|started| {
+        changed > started.plus(trial.checks.warm_up.0) || (started < trial.since && changed > trial.since)
+    })
 }
 
 /// `up` of the candidate says nothing while the stable version has never been up: then nobody scrapes them.

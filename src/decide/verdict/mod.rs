@@ -56,11 +56,11 @@ impl Trial<'_> {
     }
 
     /// Until when a pod's errors are put down to its start. A pod that loses and regains readiness in the middle of a
-    /// step is not excused again and again: the moment is bounded by its birth or the step's.
+    /// step is not excused again and again: the moment is bounded by its start or the step's.
     fn warm_until(&self, pod: &Pod) -> At {
         let warm_up = self.checks.warm_up.0;
         let begins = pod.ready_changed_at.filter(|_| pod.ready).unwrap_or(pod.created_at);
-        begins.min(pod.created_at.max(self.since).plus(warm_up)).plus(warm_up)
+        begins.min(pod.started_at.unwrap_or(pod.created_at).max(self.since).plus(warm_up)).plus(warm_up)
     }
 }
 

@@ -358,9 +358,14 @@ fn a_pod_that_has_not_started_yet_is_not_unhealthy() {
     let mut world = pair(never);
     let mut young: Load = load("shop-r1-ccccc", Side::Candidate, 0.0, never);
     young.pod.created_at = at(10.0);
+    young.pod.started_at = Some(at(11.0));
     young.pod.ready = false;
     young.pod.ready_changed_at = Some(at(11.0));
-    world.loads.push(young);
+    let mut late = young.clone();
+    late.pod.name = "shop-r1-ddddd".into();
+    late.pod.started_at = Some(at(55.0)); // a node was made for it first
+    late.pod.ready_changed_at = Some(at(55.0));
+    world.loads.extend([young, late]);
     world.probes = vec![probe("shop-r1-ccccc", 9, 0)];
     let seen = world.watch(5.0, 200.0).1;
     assert!(seen.iter().all(|(_, v)| matches!(v, Verdict::Watching { .. } | Verdict::Healthy { .. })), "{seen:?}");

@@ -71,6 +71,7 @@ impl World {
                 ready: p.ready,
                 terminating: p.ending.is_some(),
                 created_at: p.born,
+                started_at: Some(p.born),
                 ready_changed_at: Some(p.born.plus(Duration::from_secs(2))).filter(|_| p.ready),
                 restarts: 0,
                 trouble: (self.no_start && side(&p.hash) == Side::Candidate)
