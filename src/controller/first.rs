@@ -1,6 +1,6 @@
 //! What goes before all passes: new samples, failed health checks and rollback orders are judged at once on what the last
-//! pass saw. If they take a version's traffic away, that is done with one status write and one route write side by side, and
-//! no read before them. Everything else is left to a pass.
+//! pass saw. If they take a version's traffic away, that is done with a route write and, ten milliseconds behind it at most,
+//! the status write, and no read before them. Everything else is left to a pass.
 //!
 //! `decide` is the only judge here too. The last look counts for ten seconds, and only as long as nothing around the
 //! Release has stirred; the status write carries its resourceVersion, the route patch tests what it changes. Where any of
@@ -9,7 +9,7 @@
 //! Weight 0 needs no record to be safe: whoever finds it without one comes to the same conviction by the same samples, or
 //! gives the share back. So it does not wait for its record; pins and all that comes after them do.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tracing::{debug, warn};
 
@@ -27,6 +27,10 @@ use crate::{
     observe::{clock, seen::Seen},
     tell::status::{Change, change, status},
 };
+
+/// How long the API server has the route write for itself. It validates the whole Release for its record, which on a busy
+/// machine costs the route write as much time as its own work.
+const AHEAD: Duration = Duration::from_millis(10);
 
 /// What news come to.
 pub enum Glance {
@@ -83,15 +87,18 @@ impl Passes {
         Glance::Same
     }
 
-    /// The record and the routes, then the pins; the rest is for the pass that follows.
+    /// The routes and their record, then the pins; the rest is for the pass that follows.
     pub async fn withdraw(&self, withdrawal: &Withdrawal, ctx: &Context) -> Result<()> {
         let Withdrawal { key, look, past, seen, decision } = withdrawal;
         let (uid, release) = (seen.release.uid.as_str(), &look.release);
         let _turn = self.keep.turn(key, uid).await;
-        let (stored, routes) = tokio::join!(
-            self.store(key, release, past, decision, seen, ctx),
-            self.effects(key, release, decision, seen, ctx, lowers),
-        );
+        let record = self.store(key, release, past, decision, seen, ctx);
+        let mut routes = pin!(self.effects(key, release, decision, seen, ctx, lowers));
+        let (routes, stored) = if let Ok(routes) = tokio::time::timeout(AHEAD, &mut routes).await {
+            (routes, record.await)
+        } else {
+            tokio::join!(routes, record)
+        };
         let stored = stored?;
         let done = match routes {
             Ok(_) => self.effects(key, release, decision, seen, ctx, |e| takes_away(e) && !lowers(e)).await,

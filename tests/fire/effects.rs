@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Stories side by side. More are not faster on two cores.
-const SIDE_BY_SIDE: usize = 14;
+const SIDE_BY_SIDE: usize = 28;
 /// Points that CI tries.
 const SAMPLE: usize = 20;
 /// Views that lie: those that CI tries, and those of the long run.
@@ -43,6 +43,8 @@ struct Told {
     fired: usize,
     ending: Ending,
     revisions: u64,
+    /// The longest that a side had traffic and no ready pod while the other could hold it, in milliseconds.
+    dark: u64,
 }
 
 /// Tells it once, with this trouble; compares the end with the reference.
@@ -84,8 +86,8 @@ async fn tell(
         return Err(format!("{ns}: {}", wrong.join("\n    ")));
     }
     let (points, events) = (stage.line.points(), stage.line.views(|seen| seen.events.clone()));
-    let (fired, revisions) = (stage.line.fired(), ledger.revisions);
-    Ok(Told { points, events, fired, ending: ending(&ledger, &ns), revisions })
+    let (fired, revisions, dark) = (stage.line.fired(), ledger.revisions, ledger.longest_dark());
+    Ok(Told { points, events, fired, ending: ending(&ledger, &ns), revisions, dark })
 }
 
 /// 19 for receivers: each notice came at least once, and each first came after the one before it.
@@ -133,7 +135,10 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
     for (tale, told) in told {
         let told = told.unwrap_or_else(|why| panic!("{tale:?}, undisturbed: {why}"));
         let (effects, events) = (told.points.len(), told.events.len());
-        println!("fire: {tale:?} has {effects} effects and {events} events in {} revisions", told.revisions);
+        println!(
+            "fire: {tale:?} has {effects} effects and {events} events in {} revisions; dark for {} ms",
+            told.revisions, told.dark
+        );
         for point in &told.points {
             faults.extend(Fault::ALL.map(|fault| Try::fault(tale, point, fault)));
         }
@@ -155,6 +160,7 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
     });
     let mut outcomes = outcomes.buffer_unordered(SIDE_BY_SIDE);
     let (mut tried, mut missed, mut revisions, mut broken) = ((0, 0), Vec::new(), 0, Vec::new());
+    let mut dark = (0, String::new());
     while let Some((one, told)) = outcomes.next().await {
         match told {
             Ok(told) if told.fired == 0 => missed.push(one.text),
@@ -162,7 +168,10 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
                 let tried = if one.trouble.view.is_none() { &mut tried.0 } else { &mut tried.1 };
                 *tried += 1;
                 match told {
-                    Ok(told) => revisions += told.revisions,
+                    Ok(told) => {
+                        revisions += told.revisions;
+                        dark = dark.max((told.dark, one.text));
+                    }
                     Err(why) => {
                         println!("fire: broken: {}\n    {why}", one.text);
                         broken.push(one.text);
@@ -178,6 +187,7 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
     for text in &missed {
         println!("fire: not met: {text}");
     }
+    println!("fire: longest without a ready pod while the other side could hold it: {} ms ({})", dark.0, dark.1);
     println!(
         "fire: crash_points={} stale_plans={} broken={} not_met={} of={}+{} revisions={revisions}",
         tried.0,

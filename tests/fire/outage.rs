@@ -103,6 +103,9 @@ async fn all_states_outlast_an_api_server_that_is_away() {
         let server = of_plane(&theatre.plane, "kube-apiserver");
         signal(server, "STOP");
         tokio::time::sleep(away).await;
+        for (_, shop) in &stages {
+            theatre.auditor.bear(&shop.ns, GOES_ON);
+        }
         signal(server, "CONT");
         let back = monotonic();
         let went = join_all(stages.iter().map(async |(state, shop)| {

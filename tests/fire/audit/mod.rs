@@ -4,6 +4,7 @@
 //! It knows nothing of how the operator works. It may rely on what the stories do not: that nobody but the operator edits
 //! the user's objects, and that pods live or die as the story says.
 
+mod bounds;
 mod memory;
 mod traffic;
 pub mod world;
@@ -75,6 +76,12 @@ struct Notes {
     first_write_due: BTreeSet<String>,
     /// How often a candidate was taken back.
     drained: BTreeMap<String, u32>,
+    /// Deployments of which a side gets traffic and has no ready pod: since when.
+    dark: BTreeMap<String, u64>,
+    /// The longest that was, in milliseconds.
+    longest_dark: u64,
+    /// How long pods may have been lost before their traffic must have gone elsewhere; milliseconds.
+    grace: u64,
 }
 
 impl Ledger {
@@ -94,6 +101,7 @@ impl Ledger {
                 found.push(Breach { number, revision: change.revision, sentence });
             };
             traffic::check(&step, &mut self.notes, &mut breach);
+            bounds::check(&step, &mut self.notes, &mut breach);
             memory::check(&step, &mut self.notes, &mut breach);
         }
         self.breaches.extend(found);
@@ -104,6 +112,11 @@ impl Ledger {
         let mut found = Vec::new();
         memory::at_the_end(&self.world, &mut |number, sentence| found.push(Breach { number, revision: 0, sentence }));
         self.breaches.extend(found);
+    }
+
+    /// The longest that a side had traffic and no ready pod while the other could hold it, in milliseconds.
+    pub const fn longest_dark(&self) -> u64 {
+        self.notes.longest_dark
     }
 
     pub const fn world(&self) -> &World {
@@ -150,6 +163,12 @@ impl Auditor {
     /// What `look` gives for a namespace as far as it was read.
     pub fn peek<T>(&self, ns: &str, look: impl FnOnce(&Ledger) -> T) -> Option<T> {
         self.books().ledgers.get(ns).map(look)
+    }
+
+    /// From now on pods of this namespace may be lost for so long before invariant 4 is broken: nobody can see them.
+    pub fn bear(&self, ns: &str, grace: Duration) {
+        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.books().ledgers.entry(ns.to_owned()).or_default().notes.grace = millis;
     }
 
     /// What was found in a namespace up to this revision; the ledger is closed. Blocks until that revision was read.

@@ -199,6 +199,33 @@ fn breaks_1_a_share_without_pods_that_carry_it() {
 }
 
 #[test]
+fn the_same_pods_behind_another_service_are_no_rise() {
+    let mut made = Made::new(on_the_way("observing", &json!({})));
+    made.put("pods", "c2", pod("hc", true));
+    made.put("httproutes", "shop", route(0, Some(100), 2));
+    made.put("services", "shop", service("hc"));
+    made.put("releases", "shop", release("shop", draining()));
+    made.put("pods", "c1", pod("hc", false));
+    made.put("pods", "c2", pod("hc", false));
+    made.at -= 9_000; // within the moment in which a lost pod is still counted
+    made.put("httproutes", "shop", route(100, Some(0), 3));
+    made.at -= 9_000;
+    made.put("services", "shop", service("a"));
+    assert_eq!(made.ledger.breaches, []);
+    assert_eq!(made.ledger.longest_dark(), 2_000);
+}
+
+#[test]
+fn breaks_2_traffic_that_stays_where_no_pod_is_ready() {
+    breaks(2, at_20(), |made| {
+        made.put("pods", "c1", pod("hc", false));
+        made.put("pods", "x", pod("x", true));
+        made.put("pods", "y", pod("x", true));
+        made.put("httproutes", "shop", route(100, Some(0), 3));
+    });
+}
+
+#[test]
 fn breaks_3_weights_that_make_no_sense() {
     breaks(3, at_20(), |made| made.put("httproutes", "shop", route(80, Some(10), 3)));
     breaks(3, at_20(), |made| made.put("httproutes", "shop", route(0, Some(0), 3)));

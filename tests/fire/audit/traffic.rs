@@ -48,8 +48,12 @@ fn lost(step: &Step<'_>, notes: &mut Notes) {
 
 /// Ready pods behind a selector, those included that were lost a moment ago.
 fn behind(world: &World, selector: &Value, notes: &Notes, at: u64) -> usize {
-    let recent =
-        notes.lost.iter().filter(|(when, labels)| at.saturating_sub(*when) <= MOMENT && selects(selector, labels));
+    behind_since(world, selector, notes, at.saturating_sub(MOMENT))
+}
+
+/// Ready pods behind a selector, those included that were lost since then.
+fn behind_since(world: &World, selector: &Value, notes: &Notes, since: u64) -> usize {
+    let recent = notes.lost.iter().filter(|(when, labels)| *when >= since && selects(selector, labels));
     world.ready(selector).len() + recent.count()
 }
 
@@ -75,13 +79,17 @@ fn weights(step: &Step<'_>, route: &Value, breach: &mut impl FnMut(u32, String))
 fn raised(step: &Step<'_>, route: &Value, notes: &mut Notes, breach: &mut impl FnMut(u32, String)) {
     let Some(old) = step.old else { return };
     let (world, name, at) = (step.after, &step.change.name, step.change.at);
-    let before = shares(old);
-    let was = |share: &Share| {
-        before.iter().find(|b| b.rule == share.rule && b.service == share.service).map_or(0, |b| b.percent)
-    };
-    for share in shares(route) {
-        let Some(service) = world.get("services", &share.service) else { continue };
-        let selector = &service["spec"]["selector"];
+    let (before, after) = (sides(world, old), sides(world, route));
+    for (selector, share) in &after {
+        let of_rule = |all: &[(Value, Share)]| -> Vec<(Value, u32)> {
+            let own = all.iter().filter(|(_, s)| s.rule == share.rule && s.percent > 0);
+            own.map(|(selector, s)| (selector.clone(), s.percent)).collect()
+        };
+        if of_rule(&before) == of_rule(&after) {
+            continue; // from one Service to another with the same pods: nobody is led anywhere
+        }
+        let same = |(s, b): &&(Value, Share)| s == selector && b.rule == share.rule;
+        let was = before.iter().find(same).map_or(0, |(_, b)| b.percent);
         let targets = world.targets();
         let Some((_, deployment)) =
             targets.iter().find(|(_, d)| world.services_of(d).any(|(service, _)| service == share.service))
@@ -89,16 +97,14 @@ fn raised(step: &Step<'_>, route: &Value, notes: &mut Notes, breach: &mut impl F
             continue;
         };
         let stands = behind(world, selector, notes, at);
-        if share.percent > was(&share) {
+        if share.percent > was {
             let need = (u64::from(share.percent) * u64::from(wanted(deployment))).div_ceil(100);
             if (stands as u64) < need {
                 breach(
                     1,
                     format!(
                         "HTTPRoute {name} raises {} from {} to {} %, and {stands} of {need} pods behind it are ready",
-                        share.service,
-                        was(&share),
-                        share.percent
+                        share.service, was, share.percent
                     ),
                 );
             }
@@ -143,6 +149,21 @@ fn raised(step: &Step<'_>, route: &Value, notes: &mut Notes, breach: &mut impl F
     }
 }
 
+/// The shares of a route by the pods that get them: two Services with one selector are one side.
+fn sides(world: &World, route: &Value) -> Vec<(Value, Share)> {
+    let mut sides: Vec<(Value, Share)> = Vec::new();
+    for share in shares(route) {
+        let Some(service) = world.get("services", &share.service) else { continue };
+        let selector = &service["spec"]["selector"];
+        match sides.iter_mut().find(|(s, known)| s == selector && known.rule == share.rule) {
+            Some((_, known)) => known.percent += share.percent,
+            None => sides.push((selector.clone(), share)),
+        }
+    }
+    sides.sort_by_key(|(selector, share)| (share.rule, selector.to_string()));
+    sides
+}
+
 /// The hash that the canary Service of a route selects.
 fn candidate_hash(world: &World, route: &Value) -> Option<String> {
     let service = shares(route).into_iter().find(|s| s.service.ends_with("-canary"))?.service;
@@ -157,9 +178,10 @@ fn any_ready(world: &World, deployment: &Value) -> bool {
 /// 4: whenever a pod is ready, something with traffic has one.
 fn served(step: &Step<'_>, notes: &Notes, breach: &mut impl FnMut(u32, String)) {
     let world = step.after;
+    let since = step.change.at.saturating_sub(notes.grace.max(MOMENT));
     for (name, deployment) in world.targets() {
         let services: Vec<_> = world.services_of(deployment).filter(|(service, _)| world.reached(service)).collect();
-        let dead = services.iter().all(|(_, s)| behind(world, &s["spec"]["selector"], notes, step.change.at) == 0);
+        let dead = services.iter().all(|(_, s)| behind_since(world, &s["spec"]["selector"], notes, since) == 0);
         if !services.is_empty() && dead && any_ready(world, deployment) {
             let names: Vec<_> = services.iter().map(|(name, _)| *name).collect();
             breach(4, format!("pods of Deployment {name} are ready, but none behind {}", names.join(" and ")));
