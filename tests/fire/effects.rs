@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Stories side by side. More are not faster on two cores.
-const SIDE_BY_SIDE: usize = 28;
+const SIDE_BY_SIDE: usize = 24;
 /// Points that CI tries.
 const SAMPLE: usize = 20;
 /// Views that lie: those that CI tries, and those of the long run.
@@ -60,8 +60,13 @@ async fn tell(
     stage.line.count(trouble);
     tale.play(&stage).await?;
     // The operator is done; the controllers follow.
-    let mut last = None;
+    let (mut last, mut looked_at, mut missing) = (None, None, Vec::new());
     let followed = within(FOLLOW, async || {
+        let revisions = auditor.peek(&ns, |ledger| ledger.revisions);
+        if reference.is_some() && revisions == looked_at {
+            return Err(missing.clone());
+        }
+        looked_at = revisions;
         let now = auditor.peek(&ns, |ledger| ending(ledger, &ns)).unwrap_or_default();
         let done = match reference {
             Some(reference) => differences(reference, &now),
@@ -71,7 +76,7 @@ async fn tell(
         if done.is_empty() {
             return Ok(());
         }
-        last = Some(now);
+        (last, missing) = (Some(now), done.clone());
         if reference.is_none() {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
