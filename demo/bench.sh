@@ -82,3 +82,6 @@ printf '%s\n' "${waits[@]}" | sort -n | jq -cs --argjson lost "$lost" '{
   cpu_percent: {"1": null, "200": null}, failed_requests: $lost, rollbacks: length,
   crash_points: null, stale_plans: null, seeded_caught: null, seeded: null
 }' >"$work/figures.json"
+figures=${CARGO_TARGET_DIR:-$root/target}/figures # make bench takes them from there
+mkdir -p "$figures"
+jq '{write_to_last_canary_ms, failed_requests}' "$work/figures.json" >"$figures/cluster.json"

@@ -79,5 +79,10 @@ for patch in "${patches[@]}"; do
 done
 
 printf '\n%s\n' "${rows[@]}" | column -t -s '|'
-printf '{"seeded": %d, "seeded_caught": %d}\n' "${#patches[@]}" "$caught"
+figures=$(printf '{"seeded": %d, "seeded_caught": %d}' "${#patches[@]}" "$caught")
+if [ $# = 0 ]; then # make bench takes them from there
+  mkdir -p target/figures
+  echo "$figures" >target/figures/seeded.json
+fi
+echo "$figures"
 [ $((caught * 100)) -ge $((${#patches[@]} * 95)) ]

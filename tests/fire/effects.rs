@@ -202,22 +202,23 @@ async fn a_fault_at_any_effect_and_a_view_that_lies_change_nothing_in_the_end() 
         known.0,
         known.1,
     );
-    if crash_points == known.0 {
-        figure("crash_points", tried.0);
-        figure("stale_plans", tried.1);
-    }
     let refused: Vec<String> =
         audited(&theatre.plane).into_iter().filter(|w| matches!(w.code, 400 | 403)).map(|w| w.text).collect();
     assert!(refused.is_empty(), "the operator may not, or wrote nonsense: {refused:?}");
     assert!(broken.is_empty(), "{} of {total} broken:\n{}", broken.len(), broken.join("\n"));
     assert!(missed.len() * 5 <= total, "{} of {crash_points}+{stale_plans} were not met: {missed:?}", missed.len());
+    match part() {
+        Some((part, parts)) => leave(&format!("fire-{part}-of-{parts}"), tried),
+        None if crash_points == known.0 => leave("fire", tried),
+        None => {}
+    }
 }
 
-/// Leaves a figure of a whole run where the bench finds it.
-pub fn figure(name: &str, value: usize) {
+/// Leaves what a whole run, or a part of one, has tried where the bench finds it and adds it up.
+fn leave(name: &str, (crash_points, stale_plans): (usize, usize)) {
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("figures");
     std::fs::create_dir_all(&target).expect("a folder");
-    let text = serde_json::json!({ name: value }).to_string();
+    let text = serde_json::json!({"crash_points": crash_points, "stale_plans": stale_plans}).to_string();
     std::fs::write(target.join(format!("{name}.json")), text).expect("a file");
 }
 
@@ -229,7 +230,7 @@ fn choose(mut faults: Vec<Try>, mut views: Vec<Try>) -> Vec<Try> {
         assert!(!faults.is_empty(), "nothing to try is called {only}");
         return faults;
     }
-    if let Some((part, parts)) = std::env::var("HALDANE_FIRE_PART").ok().as_deref().and_then(fraction) {
+    if let Some((part, parts)) = part() {
         // Of the lies a tenth: they are made by rules, of which each has its turn.
         views.retain(|one| (number_of(&one.text) / parts).is_multiple_of(10));
         faults.append(&mut views);
@@ -260,8 +261,9 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// `2/5`
-fn fraction(text: &str) -> Option<(u64, u64)> {
+/// `HALDANE_FIRE_PART=2/5`
+fn part() -> Option<(u64, u64)> {
+    let text = std::env::var("HALDANE_FIRE_PART").ok()?;
     let (part, parts) = text.split_once('/')?;
     Some((part.parse().ok()?, parts.parse().ok().filter(|parts| *parts > 0)?))
 }
