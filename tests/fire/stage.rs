@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Longer than any story takes, also with a fault in it and many beside it.
-const LONG: Duration = Duration::from_mins(4);
+const LONG: Duration = Duration::from_mins(6);
 
 /// What all stages of a test share.
 pub struct Theatre {
