@@ -86,7 +86,11 @@ async fn a_breach_waits_for_no_read() {
     proxy.rule(move |call| (told.load(Ordering::SeqCst) && call.is_read()).then_some(500));
     let before = proxy.calls().len();
     metrics.fail("shop-r");
-    eventually("weight 0 is written", SOON, async || proxy.calls()[before..].iter().any(withdraws).then_some(())).await;
+    eventually("weight 0 and its record are written", SOON, async || {
+        let calls = proxy.calls().split_off(before);
+        (calls.iter().any(withdraws) && calls.iter().any(drains)).then_some(())
+    })
+    .await;
 
     let writes: Vec<Call> = proxy.calls().split_off(before).into_iter().filter(counts).collect();
     let decided = writes.iter().position(drains).expect("the decision is stored");
