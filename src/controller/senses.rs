@@ -17,8 +17,8 @@ use crate::{
     observe::{
         clock, orders,
         probe::{Asked, Checkup, Prober, merge},
-        prometheus::presets::Family,
-        seen::{Feed, Probe},
+        prometheus::{preflight::preflight, presets::Family},
+        seen::{Blind, Feed, Pod, Probe, Side},
         world::World,
     },
 };
@@ -147,6 +147,24 @@ impl Senses {
             }
         }
         problems
+    }
+
+    /// Whether the version that serves can be measured with the Release's queries. Asked while it waits, and not where
+    /// the provider or a query is known to be unusable (`problems`).
+    pub async fn blind(&self, release: &Release, state: Option<&State>, pods: &[Pod]) -> Option<Blind> {
+        let Some(State::Waiting { .. }) = state else { return None };
+        let namespace = release.namespace().unwrap_or_default();
+        let provider = self.providers.get(release.spec.checks.provider.as_deref()?).await.ok()?;
+        let family = Family::of(&release.spec.checks.source).ok()?;
+        let serving: Vec<String> = pods
+            .iter()
+            .filter(|p| p.side == Side::Stable && p.ready && !p.terminating)
+            .map(|p| p.name.clone())
+            .collect();
+        if serving.is_empty() || !provider.allows(&namespace) {
+            return None; // other gates speak of that
+        }
+        preflight(&provider, &family, &namespace, &serving).await
     }
 
     /// Whether the API server proves who orders.

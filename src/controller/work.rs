@@ -76,7 +76,8 @@ impl Passes {
             orders_proven,
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
         };
-        let world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
+        let mut world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
+        world.seen.release.blind = self.senses.blind(&release, past.state.as_ref(), &world.seen.pods).await;
         self.keep.with(&key, &uid, |kept| kept.raw = world.raw.clone());
         let seen = &world.seen;
         let decision = decide(&release.spec, &past, seen);

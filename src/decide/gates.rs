@@ -10,7 +10,7 @@ use crate::{
         status::{Ended, Memory, Outcome},
         units::At,
     },
-    observe::seen::{Seen, Workload},
+    observe::seen::{Blind, Seen, Workload},
 };
 
 /// How often a closed gate is tried.
@@ -125,6 +125,10 @@ pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
     let name = &workload.name;
     let mut closed: Vec<Gate> = workload.refusals.iter().map(|r| gate("Preflight", r)).collect();
     closed.extend(seen.release.problems.iter().map(|p| gate("Preflight", p)));
+    closed.extend(seen.release.blind.iter().map(|blind| match blind {
+        Blind::Config(why) => gate("ConfigError", why),
+        Blind::NoData(why) => gate("NoData", format!("the version that serves cannot be measured: {why}")),
+    }));
     closed.extend(seen.services.iter().filter_map(|s| s.problem.as_ref()).map(|p| gate("Preflight", p)));
     closed.extend(seen.routes.iter().filter_map(|r| r.problem.as_ref()).map(|p| gate("Preflight", p)));
     if workload.deleting {

@@ -4,7 +4,7 @@ mod feed;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use feed::{Feed, PodSamples, Point, Probe, Samples};
+pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples};
 
 pub use crate::api::routes::Split;
 use crate::api::{
@@ -75,6 +75,8 @@ pub struct ReleaseSeen {
     pub conflict: Option<String>,
     /// Why a named object of the operator's namespace cannot be used: one sentence per problem.
     pub problems: Vec<String>,
+    /// Why the stable version cannot be measured as the candidate will be. Asked while it waits.
+    pub blind: Option<Blind>,
 }
 
 /// The Deployment.

@@ -143,6 +143,7 @@ pub async fn observe(
                 namespace_terminating: terminating,
                 conflict,
                 problems,
+                blind: None,
             },
             target: view.target,
             candidate: view.candidate,

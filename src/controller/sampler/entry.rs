@@ -14,7 +14,7 @@ use crate::{
     observe::{
         prometheus::{
             presets::Family,
-            reading::{PodReading, Reading, bound},
+            reading::{PodReading, Reading, bound, misfit},
         },
         seen::{Feed, Point, Probe, Samples},
     },
@@ -213,21 +213,12 @@ impl Entry {
         let namespace = &self.interest.key.0;
         let mine = |pod: &str| reading.get(&(namespace.clone(), pod.to_owned()));
         let custom = matches!(self.family, Ok(Family::Custom(_)));
-        let requests = self.family.as_ref().map_or("", Family::requests);
-        if custom && mine("").is_some_and(|lost| lost.requests.is_some()) {
-            return Err(format!("{requests} gives series without a pod; write sum by (pod) (…) or the bare selector"));
-        }
         if let Some(fault) = self.pods.keys().find_map(|pod| mine(pod)?.fault.clone()) {
             return Err(fault.to_string());
         }
         let found: Vec<&PodReading> = self.pods.keys().filter_map(|pod| mine(pod)).collect();
-        let has_counter = custom || found.iter().any(|pod| pod.errors.is_some());
-        if let (false, Ok(Family::Named(names))) = (has_counter, &self.family)
-            && found.iter().any(|pod| pod.requests.is_some_and(|n| n > 0.0) && !pod.coded)
-        {
-            let counter = names.errors.map(|e| format!(" and {e} does not exist")).unwrap_or_default();
-            let codes = names.codes.join(" or ");
-            return Err(format!("errors cannot be counted: {requests} has no label {codes}{counter}"));
+        if let Some(why) = self.family.as_ref().ok().and_then(|family| misfit(family, mine(""), &found)) {
+            return Err(why);
         }
         let told = found.iter().any(|pod| pod.requests.is_some());
         if custom {

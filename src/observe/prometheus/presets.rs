@@ -138,6 +138,10 @@ impl Names {
 }
 
 impl Queries {
+    pub const fn has_latency(&self) -> bool {
+        self.latency.is_some()
+    }
+
     /// The one query of a Release. A user's sum may have dropped the namespace, so only the pod is asked for.
     pub fn query(&self, scope: &Scope, pod_label: &str) -> Result<String, String> {
         let (total, selectors) = self.total.within(scope)?;

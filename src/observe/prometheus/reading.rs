@@ -57,6 +57,23 @@ pub fn read(
     by_time
 }
 
+/// Why these readings cannot be what was meant: of a query that dropped the pods (`podless`), or without any word on
+/// errors.
+pub fn misfit(family: &Family, podless: Option<&PodReading>, found: &[&PodReading]) -> Option<String> {
+    let requests = family.requests();
+    let Family::Named(names) = family else {
+        let lost = podless.is_some_and(|lost| lost.requests.is_some());
+        return lost
+            .then(|| format!("{requests} gives series without a pod; write sum by (pod) (…) or the bare selector"));
+    };
+    let told = found.iter().any(|pod| pod.errors.is_some());
+    let uncoded = found.iter().any(|pod| pod.requests.is_some_and(|n| n > 0.0) && !pod.coded);
+    (uncoded && !told).then(|| {
+        let counter = names.errors.map(|e| format!(" and {e} does not exist")).unwrap_or_default();
+        format!("errors cannot be counted: {requests} has no label {}{counter}", names.codes.join(" or "))
+    })
+}
+
 impl PodReading {
     fn add(&mut self, family: &Family, series: &Series, value: f64, pod: &str) -> Result<(), Fault> {
         match series.label(PART) {

@@ -16,6 +16,15 @@ pub enum Feed {
     Data(Samples),
 }
 
+/// Why the queries of a Release tell nothing of the version that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blind {
+    /// One of them finds nothing: it would find nothing wrong either.
+    Config(String),
+    /// The provider gives no answer.
+    NoData(String),
+}
+
 /// Raw counters per pod, up to a moment that all pods have reached.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {

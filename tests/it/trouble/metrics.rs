@@ -1,5 +1,5 @@
 //! Prometheus is slow, says NaN, restarts and is away in the middle of a step: nothing is known then, so nothing moves,
-//! and when it answers again the step goes on.
+//! and when it answers again the step goes on. Before a release it must know the version that serves.
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,6 +27,8 @@ enum Mood {
     Slow,
     NotANumber,
     Starting,
+    /// No series is as it is asked for.
+    Empty,
 }
 
 /// Stands before a Prometheus that is well.
@@ -58,7 +60,7 @@ async fn forward(State(line): State<Line>, request: Request) -> Response {
     match mood {
         Mood::Slow => tokio::time::sleep(Duration::from_mins(1)).await,
         Mood::Starting => return (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response(),
-        Mood::Well | Mood::NotANumber => {}
+        Mood::Well | Mood::NotANumber | Mood::Empty => {}
     }
     let url = format!("{}{}", line.upstream, request.uri());
     let body = to_bytes(Body::new(request.into_body()), 1 << 20).await.expect("a query");
@@ -71,6 +73,9 @@ async fn forward(State(line): State<Line>, request: Request) -> Response {
                 value[1] = json!("NaN");
             }
         }
+    }
+    if mood == Mood::Empty {
+        answer["data"]["result"] = json!([]);
     }
     (StatusCode::OK, [("content-type", "application/json")], answer.to_string()).into_response()
 }
@@ -113,6 +118,44 @@ async fn nothing_moves_while_prometheus_says_nothing() {
     }
     shop.until("shop", "it is judged", |status| status.verdict.as_deref().is_some_and(|v| v != "NoData")).await;
     trouble.assert_harmless(&[]).await;
+    shop.order("Rollback", "").await;
+    shop.phase("shop", "RolledBack").await;
+    trouble.assert_over("shop:1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_begins_before_the_version_that_serves_can_be_measured() {
+    let trouble = Trouble::open().await;
+    let shop = &trouble.shop;
+    let metrics = Metrics::start(Duration::from_secs(1)).await;
+    metrics.home("shop-", &shop.ns);
+    let (line, url) = Line::start(&metrics.url).await;
+    provider(shop, &url).await;
+    line.be(Mood::Empty);
+    let checks = format!("provider: prometheus-{}, warmUp: 0s, minRequests: 10", shop.ns);
+    shop.wish(Wish { checks: &checks, ..STAYS }).await;
+    for (mood, gate, sentence) in [
+        (
+            Mood::Empty,
+            "ConfigError",
+            "http_requests_total finds nothing for the 2 pods that serve: no series has their names in the labels namespace \
+             and pod; let them be scraped, or correct spec.checks.source or the MetricProvider's labels",
+        ),
+        (Mood::Starting, "NoData", "the version that serves cannot be measured: the metric provider answered HTTP 503"),
+    ] {
+        line.be(mood);
+        let waits = |status: &haldane::api::status::ReleaseStatus| match &status.state {
+            Some(haldane::api::State::Waiting { closed, .. }) => {
+                closed.iter().any(|g| g.name == gate && g.message == sentence)
+            }
+            _ => false,
+        };
+        let status = shop.until("shop", sentence, waits).await;
+        assert_eq!(status.message, sentence);
+    }
+    trouble.assert_untouched();
+    line.be(Mood::Well);
+    shop.in_step().await;
     shop.order("Rollback", "").await;
     shop.phase("shop", "RolledBack").await;
     trouble.assert_over("shop:1").await;
