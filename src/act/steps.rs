@@ -226,7 +226,10 @@ fn take_over(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
 fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     let World { candidate, seen, .. } = *world;
     let (Target::Found(workload), Some(set)) = (&seen.target, &seen.candidate) else { return Err(Wait) };
-    if set.size != workload.wanted {
+    // Done but for our marks: its sizes are the Deployment's again, and its user may be rolling out something else already.
+    let held = workload.handover.is_some() || workload.paused && workload.paused_by_us;
+    let finished = set.owner == Owner::Deployment && !held;
+    if set.size != workload.wanted && !finished {
         plan.push(Effect::ScaleCandidate { size: workload.wanted });
     }
     if seen.routes.iter().any(|r| r.split.is_some()) {
@@ -257,9 +260,10 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     if candidate.traffic.routed() && !seen.routes.iter().all(|r| r.confirmed || r.problem.is_some()) {
         return Err(Wait);
     }
-    let grown =
-        set.size == workload.wanted || workload.sets.iter().any(|s| s.hash == set.hash && s.size == workload.wanted);
-    let others = workload.sets.iter().any(|s| s.hash != set.hash && s.size > 0);
+    let grown = finished
+        || set.size == workload.wanted
+        || workload.sets.iter().any(|s| s.hash == set.hash && s.size == workload.wanted);
+    let others = !finished && workload.sets.iter().any(|s| s.hash != set.hash && s.size > 0);
     for service in &seen.services {
         if service.canary_service {
             plan.push(Effect::DeleteCanaryService { service: service.name.clone() });

@@ -102,6 +102,11 @@ fn idle_on_b(run: &Run) -> bool {
     matches!(run.state(), Some(State::Idle { stable }) if stable.revision.0 == "B")
 }
 
+/// Taking over, or taken back before anybody could look.
+fn has_taken_over(run: &Run) -> bool {
+    taking_over(run) || draining(run)
+}
+
 fn draining(run: &Run) -> bool {
     use State::{Draining, Reverting, RolledBack};
     matches!(run.state(), Some(Draining { .. } | Reverting { .. } | RolledBack { .. }))
@@ -124,7 +129,7 @@ pub fn scripts() -> Vec<Script> {
         ("undo", vec![started(), ask(), Until(idle_on_b), rollback()]),
         ("there and back", vec![started(), ask(), Until(idle_on_b), Do(|run| run.ask("A"))]),
         ("deletion on the way", vec![started(), ask(), Until(stepping), delete()]),
-        ("deletion in the hand-over", vec![started(), ask(), Until(taking_over), delete()]),
+        ("deletion in the hand-over", vec![started(), ask(), Until(has_taken_over), delete()]),
         ("deletion in the rollback", vec![started(), spoilt(), ask(), Until(draining), delete()]),
         ("hand-over taken back", vec![started(), ask(), Until(taking_over), rollback()]),
     ];
