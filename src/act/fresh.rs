@@ -38,7 +38,8 @@ impl Scope<'_> {
         self.candidate.ok_or_else(|| refused(what, "this release has no candidate"))
     }
 
-    /// The candidate's ReplicaSet, if it is there and ours. `id`: of the attempt; without one, any left over.
+    /// The candidate's ReplicaSet, if it is there and ours. `id`: of the attempt; without one, any left over, but none
+    /// that the Deployment owns: with a mark of ours still on it, it is an ordinary ReplicaSet of the user all the same.
     pub(super) async fn set(&self, id: Option<&str>) -> Result<Option<DynamicObject>> {
         let sets = raw::replica_sets(&self.client, self.namespace);
         if let Some(id) = id {
@@ -49,7 +50,8 @@ impl Scope<'_> {
         }
         let ours = ListParams::default().labels(&format!("{}={}", names::RELEASE, names::label_value(self.release)));
         let found = sets.list(&ours).await.map_err(|e| Error::from_kube("listing the candidate's ReplicaSets", e))?;
-        let found = found.items.into_iter().filter(|set| self.owns(set));
+        let left_over = |set: &DynamicObject| self.owns(set) && raw::controller(set) != Some(self.target_uid);
+        let found = found.items.into_iter().filter(left_over);
         Ok(found.max_by_key(|set| (raw::size(set), set.name_any())))
     }
 

@@ -288,6 +288,12 @@ async fn what_a_lost_status_left_behind_is_found_and_cleared() {
     let workload = view.target.found().expect("the Deployment");
     assert!(workload.paused_by_us && workload.refusals.is_empty(), "our own pause is none of the user's: {workload:?}");
     let scope = Scope { candidate: None, ..stage.scope() };
+    // A mark that a hand-over left on a ReplicaSet of the Deployment makes no candidate of it.
+    let marks = json!({names::RELEASE: scope.release});
+    let marks = json!({"metadata": {"labels": marks, "annotations": marks}});
+    let sets = raw::replica_sets(&stage.plane.client(), &stage.ns);
+    let marked = sets.patch(&workload.sets[0].name, &PatchParams::default(), &Patch::Merge(marks)).await;
+    assert_eq!(raw::size(&marked.expect("marked")), 3);
     soon("deleted", async || workload::delete_candidate(&scope).await).await;
     eventually("gone", SOON, async || stage.view_with(None).await.candidate.is_none().then_some(())).await;
 

@@ -113,12 +113,12 @@ impl World {
         self.spec.traffic.routes.iter().position(|r| r == route).unwrap()
     }
 
-    /// The candidate's ReplicaSet: of this attempt, of a hand-over that a lost status left behind, or any left over.
+    /// The candidate's ReplicaSet: of this attempt, or any left over that the Deployment does not own.
     fn set(&self, scope: &Scope) -> Option<&WSet> {
         let id = scope.candidate.as_ref().map(|c| &c.id);
         match id {
             Some(id) => self.sets.iter().find(|s| s.id.as_ref() == Some(id) && !s.handed),
-            None => self.sets.iter().filter(|s| s.id.is_some() && !s.handed).max_by_key(|s| s.size),
+            None => self.sets.iter().filter(|s| s.id.is_some() && !s.handed && !s.owned).max_by_key(|s| s.size),
         }
     }
 
