@@ -134,7 +134,7 @@ fn one(
     // Our own status writes need no pass of their own: the pass that wrote says when the next one is due.
     let changes = predicates::generation::<Guarded>.combine(predicates::annotations).combine(predicates::finalizers);
     let releases = watcher(api, watches::config())
-        .default_backoff()
+        .backoff(watches::Patience::default())
         .modify(|r| r.managed_fields_mut().clear())
         .inspect(forget)
         .reflect(writer)

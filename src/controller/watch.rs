@@ -21,7 +21,12 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
     core::DeserializeGuard,
-    runtime::{WatchStreamExt, reflector::Store, watcher},
+    runtime::{
+        WatchStreamExt,
+        reflector::Store,
+        utils::Backoff,
+        watcher::{self, DefaultBackoff, watcher},
+    },
 };
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -163,13 +168,32 @@ where
     Api::namespaced(client.clone(), namespace)
 }
 
+/// The usual pauses of a watch that failed, but never more than five seconds: after a long outage of the API server nobody
+/// should be seen half a minute late.
+#[derive(Default)]
+pub struct Patience(DefaultBackoff);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next()?.min(Duration::from_secs(5)))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 /// Calls `on` for each object that appeared, changed or went, for ever. Errors (a kind that is not installed, an API
 /// server that is away) are told once and tried again with growing pauses.
 async fn follow<K>(kind: &'static str, api: Api<K>, on: impl Fn(&K))
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher(api, config()).default_backoff().touched_objects();
+    let stream = watcher(api, config()).backoff(Patience::default()).touched_objects();
     pin_mut!(stream);
     let mut told = String::new();
     loop {
