@@ -1,6 +1,6 @@
 //! Transitions → notices. What is told is put into the outbox with the same status write as the transition itself.
 
-use super::{Next, leg::summary};
+use super::{Next, gates::UNSEEN, leg::summary};
 use crate::{
     api::{
         notice::{EVENT_CHANNEL, Notice, Reason},
@@ -68,12 +68,16 @@ pub(crate) fn transition(memory: &mut Memory, spec: &ReleaseSpec, seen: &Seen, p
     if let Some((reason, message)) = entered(prev, next) {
         add(memory, spec, seen, reason, &message, Some(&revision));
     }
-    if let (State::Waiting { closed, .. }, false) = (&next.state, matches!(prev, Some(State::Waiting { .. })))
-        && !closed.is_empty()
-    {
-        let gates: Vec<_> = closed.iter().map(|g| g.message.as_str()).collect();
+    let gates = closed_gates(Some(&next.state));
+    if !gates.is_empty() && closed_gates(prev).is_empty() {
         add(memory, spec, seen, Reason::Waiting, &gates.join("; "), Some(&revision));
     }
+}
+
+/// What a candidate waits for that is worth telling.
+fn closed_gates(state: Option<&State>) -> Vec<&str> {
+    let Some(State::Waiting { closed, .. }) = state else { return Vec::new() };
+    closed.iter().filter(|gate| gate.name != UNSEEN).map(|gate| gate.message.as_str()).collect()
 }
 
 /// What is told on entering a State (or a step of it). `None`: it was there already.
@@ -145,4 +149,29 @@ fn times(report: &Report) -> String {
         told.push(format!("{failed} requests failed"));
     }
     if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_opens_by_itself_in_a_moment_is_not_told() {
+        let waiting = |gates: &[&str]| -> State {
+            let closed: Vec<_> = gates.iter().map(|name| json!({"name": name, "message": name})).collect();
+            let version = json!({"revision": "r", "images": {}});
+            let candidate = json!({
+                "revision": "n", "images": {}, "id": "n", "generation": 1, "targetUid": "u",
+                "plan": {"steps": [{"weight": 100}]}, "traffic": {"services": [], "routes": []},
+            });
+            let inner =
+                json!({"stable": version, "candidate": candidate, "since": "2026-01-01T00:00:00Z", "closed": closed});
+            serde_json::from_value(json!({"waiting": inner})).unwrap()
+        };
+        assert_eq!(closed_gates(Some(&waiting(&[UNSEEN]))), [] as [&str; 0]);
+        assert_eq!(closed_gates(Some(&waiting(&[UNSEEN, "Rolling"]))), ["Rolling"]);
+        assert_eq!(closed_gates(None), [] as [&str; 0]);
+    }
 }

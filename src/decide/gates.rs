@@ -13,6 +13,9 @@ use crate::{
     observe::seen::{Blind, Seen, Workload},
 };
 
+/// The gate that the controllers open by themselves in a moment; nobody needs to be told of it.
+pub(crate) const UNSEEN: &str = "Unseen";
+
 /// How often a closed gate is tried.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -138,6 +141,8 @@ pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
             "Preflight",
             format!("Deployment {name} is scaled to 0: a version without pods cannot be judged"),
         ));
+    } else if !workload.observed {
+        closed.push(gate(UNSEEN, format!("its controller has not seen Deployment {name} as it is now")));
     } else if !workload.settled {
         closed
             .push(gate("Rolling", format!("Deployment {name} is still rolling or not all of its pods are available")));
