@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{A_SECOND_OR_MORE, Percent, Span};
+use super::units::{A_SECOND_OR_MORE, Factor, Percent, Span};
 
 /// The triggers and what to do when nothing can be known. Defaults are the organisation's rollback rule.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,15 @@ pub struct Checks {
     /// A Job that must succeed. None: no smoke test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Smoke>,
+    /// Further series to compare with the stable version. In the schema once the operator obeys it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub metrics: Vec<Metric>,
+    /// The comparison with the stable version, which decides as soon as the evidence allows. In the schema once the
+    /// operator obeys it.
+    #[serde(default, skip_serializing_if = "Sequential::is_default")]
+    #[schemars(skip)]
+    pub sequential: Sequential,
     /// The letter of the thresholds: no comparison with the stable version, no single-pod exception.
     #[serde(default)]
     pub strict: bool,
@@ -181,6 +190,61 @@ pub enum SmokePoint {
     Full,
 }
 
+/// A series of the user's own, compared with the stable version's per request (counters) or as it stands (gauges).
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.mustNotDrop) != has(self.mustNotRise)").message("spec.checks.metrics: give either mustNotDrop or mustNotRise"))]
+pub struct Metric {
+    /// What it is called in verdicts.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// A PromQL selector or sum by pod.
+    #[schemars(length(min = 1, max = 2048))]
+    pub query: String,
+    #[serde(default)]
+    pub kind: MetricKind,
+    /// Convicts when it is lower than the stable version's by more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_not_drop: Option<Percent>,
+    /// Convicts when it is higher than the stable version's by more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_not_rise: Option<Percent>,
+}
+
+/// How a series behaves.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricKind {
+    /// It only grows; what counts is its growth per request.
+    #[default]
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// How sure the comparison must be.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sequential {
+    /// False: the literal thresholds alone convict.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// How often a good version may be convicted: once in so many whole releases.
+    #[serde(default = "one_percent")]
+    pub alpha: Percent,
+    /// So many times the stable version's rate is still accepted.
+    #[serde(default = "one_and_a_half")]
+    pub tolerance: Factor,
+    /// An error rate that is accepted whatever the stable version's is.
+    #[serde(default = "one_per_mille")]
+    pub floor: Percent,
+    /// How many errors come together at least; the measured value counts when it is higher.
+    #[serde(default = "one_factor")]
+    pub phi_floor: Factor,
+    /// A step ends only when the error rate is proven to be inside its limit.
+    #[serde(default = "yes")]
+    pub require_proof: bool,
+}
+
 /// After how long a state of not knowing is ended, and how.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,6 +264,12 @@ pub enum Then {
     Rollback,
 }
 
+impl Sequential {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl SmokePoint {
     fn both() -> Vec<Self> {
         vec![Self::FirstStep, Self::Full]
@@ -215,6 +285,21 @@ impl Fallback {
     }
 }
 
+const fn yes() -> bool {
+    true
+}
+const fn one_percent() -> Percent {
+    Percent::whole(1)
+}
+const fn one_per_mille() -> Percent {
+    Percent::millionths(1000)
+}
+const fn one_factor() -> Factor {
+    Factor::ONE
+}
+const fn one_and_a_half() -> Factor {
+    Factor::thousandths(1500)
+}
 const fn one() -> u32 {
     1
 }
@@ -264,6 +349,19 @@ impl Default for Health {
     }
 }
 
+impl Default for Sequential {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            alpha: one_percent(),
+            tolerance: one_and_a_half(),
+            floor: one_per_mille(),
+            phi_floor: one_factor(),
+            require_proof: true,
+        }
+    }
+}
+
 impl Default for Checks {
     fn default() -> Self {
         Self {
@@ -273,6 +371,8 @@ impl Default for Checks {
             latency: Latency::default(),
             health: Health::default(),
             smoke: None,
+            metrics: Vec::new(),
+            sequential: Sequential::default(),
             strict: false,
             min_requests: fifty(),
             warm_up: thirty_seconds(),

@@ -109,6 +109,11 @@ impl Percent {
         Self(percent * 10_000)
     }
 
+    /// So many parts per million; at most all of them.
+    pub const fn millionths(parts: u32) -> Self {
+        Self(if parts > 1_000_000 { 1_000_000 } else { parts })
+    }
+
     /// The share as a number between 0 and 1.
     pub fn ratio(self) -> f64 {
         f64::from(self.0) / 1e6
@@ -168,6 +173,79 @@ impl JsonSchema for Percent {
         json_schema!({"type": "string", "maxLength": 8, "x-kubernetes-validations": [{
             "rule": r"self.matches('^(100([.]0{1,4})?|[0-9]{1,2}([.][0-9]{1,4})?)%$')",
             "message": "must be a percentage between 0% and 100% in quotes, such as \"5%\" or \"0.25%\"",
+        }]})
+    }
+}
+
+/// A number of 1 or more as text: `1.5`. Kept in thousandths, for the same reason as `Percent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Factor(u32);
+
+impl Factor {
+    pub const ONE: Self = Self(1000);
+
+    /// So many thousandths; at least 1.
+    pub const fn thousandths(thousandths: u32) -> Self {
+        Self(if thousandths < 1000 { 1000 } else { thousandths })
+    }
+
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+}
+
+impl FromStr for Factor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a number from 1 to 1000 in quotes, such as \"1.5\"");
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str, most: usize| {
+            !part.is_empty() && part.len() <= most && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        if !digits(whole, 4) || !digits(fraction, 3) {
+            return Err(wrong());
+        }
+        let whole: u32 = whole.parse().map_err(|_| wrong())?;
+        let fraction: u32 = format!("{fraction:0<3}").parse().map_err(|_| wrong())?;
+        let thousandths = whole * 1000 + fraction;
+        if (1000..=1_000_000).contains(&thousandths) { Ok(Self(thousandths)) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = format!("{:03}", self.0 % 1000);
+        match fraction.trim_end_matches('0') {
+            "" => write!(f, "{}", self.0 / 1000),
+            digits => write!(f, "{}.{digits}", self.0 / 1000),
+        }
+    }
+}
+
+impl Serialize for Factor {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Factor {
+    fn schema_name() -> Cow<'static, str> {
+        "Factor".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": 8, "x-kubernetes-validations": [{
+            "rule": r"self.matches('^(1000([.]0{1,3})?|[1-9][0-9]{0,2}([.][0-9]{1,3})?)$')",
+            "message": "must be a number from 1 to 1000 in quotes, such as \"1.5\"",
         }]})
     }
 }

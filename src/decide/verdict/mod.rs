@@ -8,6 +8,7 @@ mod breach;
 mod counters;
 mod data;
 mod error_rate;
+pub mod evidence;
 mod health;
 mod latency;
 mod pods;

@@ -1,0 +1,16 @@
+//! The statistical engine: convicts as soon as the evidence allows, at any traffic, however often it is asked.
+//!
+//! Pure: samples, settings and state in; a verdict and the next state out. Each test is an e-process: a number that is
+//! 1 on average while the candidate is as good as it must be, whenever one looks. Reaching 1/alpha convicts.
+
+mod config;
+mod engine;
+mod output;
+mod sample;
+mod state;
+
+pub use config::{Config, Metric};
+pub use engine::Engine;
+pub use output::{Finding, Output};
+pub use sample::{Arm, PodSample, Provider, Sample};
+pub use state::State;
