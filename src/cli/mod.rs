@@ -5,9 +5,11 @@
 
 mod client;
 mod crd;
+mod e_value;
 mod explain;
 mod get;
 mod order;
+mod pipe;
 mod render;
 pub mod run;
 mod table;
@@ -44,6 +46,8 @@ enum Command {
     Wait(wait::Args),
     /// What a Release waits for, what comes next and when, and the command that unblocks it
     Explain(explain::Args),
+    /// Recompute the evidence from counts on stdin, without a cluster
+    EValue(e_value::Args),
     /// Order: skip the step's time and evidence, never a bad verdict or the watch
     Promote(order::Promote),
     /// Order: stop time and new releases, never safety
@@ -85,6 +89,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
+            Command::EValue(args) => e_value::run(&args),
             Command::Promote(args) => order::promote(&args).await,
             Command::Pause(args) => order::pause(&args).await,
             Command::Resume(args) => order::resume(&args).await,

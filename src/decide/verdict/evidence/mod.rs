@@ -3,14 +3,23 @@
 //! Pure: samples, settings and state in; a verdict and the next state out. Each test is an e-process: a number that is
 //! 1 on average while the candidate is as good as it must be, whenever one looks. Reaching 1/alpha convicts.
 
+mod by_block;
 mod config;
 mod engine;
+mod factor;
+mod grid;
 mod output;
+mod process;
 mod sample;
 mod state;
 
+pub use by_block::{ByBlock, Test};
 pub use config::{Config, Metric};
 pub use engine::Engine;
+pub use factor::Counts;
 pub use output::{Finding, Output};
 pub use sample::{Arm, PodSample, Provider, Sample};
 pub use state::State;
+
+#[cfg(test)]
+mod golden;
