@@ -8,6 +8,7 @@ mod crd;
 mod e_value;
 mod explain;
 mod get;
+mod judge;
 mod order;
 mod pipe;
 mod render;
@@ -46,6 +47,9 @@ enum Command {
     Wait(wait::Args),
     /// What a Release waits for, what comes next and when, and the command that unblocks it
     Explain(explain::Args),
+    /// Replay a recording of samples and judge it, without a cluster
+    #[command(after_help = judge::FORMAT)]
+    Judge(judge::Args),
     /// Recompute the evidence from counts on stdin, without a cluster
     EValue(e_value::Args),
     /// Order: skip the step's time and evidence, never a bad verdict or the watch
@@ -89,6 +93,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => wait::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
+            Command::Judge(args) => judge::run(&args),
             Command::EValue(args) => e_value::run(&args),
             Command::Promote(args) => order::promote(&args).await,
             Command::Pause(args) => order::pause(&args).await,

@@ -1,8 +1,10 @@
 //! The evidence of one block of requests: how much likelier it is under an alternative than under the null hypothesis.
 //! All results are natural logarithms.
 
+use serde::{Deserialize, Serialize};
+
 /// Requests of both versions between two moments; interpolation makes fractions of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     pub n_canary: f64,
     pub e_canary: f64,

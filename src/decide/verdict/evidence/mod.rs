@@ -3,14 +3,31 @@
 //! Pure: samples, settings and state in; a verdict and the next state out. Each test is an e-process: a number that is
 //! 1 on average while the candidate is as good as it must be, whenever one looks. Reaching 1/alpha convicts.
 
+mod block;
 mod by_block;
+mod certify;
+mod conclude;
 mod config;
+mod curve;
+mod data;
+mod degraded;
+mod dispersion;
 mod engine;
+mod errors;
 mod factor;
+mod families;
 mod grid;
+mod health;
+mod latency;
+mod literal;
 mod output;
 mod process;
+mod roster;
 mod sample;
+mod sentence;
+mod series;
+mod share;
+mod spread;
 mod state;
 
 pub use by_block::{ByBlock, Test};

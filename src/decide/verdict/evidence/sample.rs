@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::bound;
+
 /// All pods of both versions at one moment. Times are seconds of one clock, wherever its zero lies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -67,4 +69,39 @@ pub struct PodSample {
     /// Why a container ended last, in Kubernetes' word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminated: Option<String>,
+}
+
+impl Sample {
+    /// Whether all numbers can be meant. `Err` names the one that cannot.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.t.is_finite() {
+            return Err(format!("t is {}", self.t));
+        }
+        if !(0.0..=1.0).contains(&self.weight) {
+            return Err(format!("weight is {}, and not between 0 and 1", self.weight));
+        }
+        for (name, pod) in &self.pods {
+            let at = |field: &str, problem: String| format!("pods.{name}.{field}: {problem}");
+            if !pod.start.is_finite() {
+                return Err(at("start", format!("{} is no time", pod.start)));
+            }
+            if let Some(scraped) = pod.scraped.filter(|s| !s.is_finite()) {
+                return Err(at("scraped", format!("{scraped} is no time")));
+            }
+            for (field, value) in [("total", pod.total), ("bad", pod.bad)] {
+                if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                    return Err(at(field, format!("{value} is no counter")));
+                }
+            }
+            for (le, value) in &pod.le {
+                if bound(le).is_none() {
+                    return Err(at("le", format!("'{le}' is no bound in seconds")));
+                }
+                if !(value.is_finite() && *value >= 0.0) {
+                    return Err(at("le", format!("{value} is no counter")));
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,132 @@
-//! What the engine remembers between two lives of the operator.
+//! What the engine remembers between two lives of the operator: a few thousand bytes, however many pods there are.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    certify::Proof,
+    curve::Row,
+    degraded::Suffering,
+    dispersion::Dispersion,
+    errors::Errors,
+    latency::Latency,
+    literal::{Literal, Stand},
+    process::Onset,
+    series::Series,
+    share::Share,
+    spread::Spread,
+};
+
+/// Evidence up to a watermark. Raw counters are not in it: they are read again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct State {}
+pub struct State {
+    /// The first sample's time.
+    pub(super) began: Option<f64>,
+    /// The last judged sample's time.
+    pub(super) now: f64,
+    /// Up to when counters have been judged.
+    pub(super) watermark: Option<f64>,
+    /// The last gaps between two scrapes of a pod.
+    pub(super) gaps: VecDeque<f64>,
+    /// The latency bounds that are followed.
+    pub(super) bounds: Vec<f64>,
+    pub(super) weights: Vec<Weight>,
+    pub(super) onset: Onset,
+    pub(super) errors: Errors,
+    pub(super) latency: Latency,
+    pub(super) share: Share,
+    pub(super) series: Series,
+    pub(super) spread: Spread,
+    pub(super) dispersion: Dispersion,
+    pub(super) suffering: [Suffering; 2],
+    pub(super) literal: [Literal; 2],
+    /// What the literal thresholds say at the watermark: errors, latency.
+    pub(super) stands: [Stand; 2],
+    pub(super) proof: Proof,
+    /// What both sides did lately, older things less.
+    pub(super) recent: [Row; 2],
+    /// Requests and failures since the candidate first had some: candidate, stable.
+    pub(super) totals: [f64; 4],
+    /// When there was last any request.
+    pub(super) traffic: Option<f64>,
+    pub(super) unwell_since: Option<f64>,
+    /// Since when pods in their first moments have been ready.
+    pub(super) young: BTreeMap<String, f64>,
+    /// Restarts of pods from before they were first seen.
+    pub(super) restarts: BTreeMap<String, u32>,
+    /// The conviction.
+    pub(super) bad: Option<Conviction>,
+}
+
+/// A change of the candidate's share.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weight {
+    /// The last sample with the old one.
+    pub after: f64,
+    /// The first sample with the new one.
+    pub at: f64,
+    pub weight: f64,
+    /// The first share above 0: nothing has to settle.
+    pub first: bool,
+}
+
+/// A verdict Bad stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conviction {
+    pub reason: Reason,
+    pub sentence: String,
+    pub at: f64,
+}
+
+/// Why, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    Regression,
+    Slo,
+    ErrorRate,
+    Latency,
+    Health,
+    RoutingBroken,
+    Metric,
+    Config,
+    ProviderDown,
+    NotScraped,
+    Stale,
+    NoTraffic,
+    Degraded,
+    Outlier,
+    NoWeight,
+    Starting,
+    Unwell,
+    Collecting,
+    Proving,
+    Certified,
+}
+
+impl Reason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Regression => "Regression",
+            Self::Slo => "Slo",
+            Self::ErrorRate => "ErrorRate",
+            Self::Latency => "Latency",
+            Self::Health => "Health",
+            Self::RoutingBroken => "RoutingBroken",
+            Self::Metric => "Metric",
+            Self::Config => "Config",
+            Self::ProviderDown => "ProviderDown",
+            Self::NotScraped => "NotScraped",
+            Self::Stale => "Stale",
+            Self::NoTraffic => "NoTraffic",
+            Self::Degraded => "Degraded",
+            Self::Outlier => "Outlier",
+            Self::NoWeight => "NoWeight",
+            Self::Starting => "Starting",
+            Self::Unwell => "Unwell",
+            Self::Collecting => "Collecting",
+            Self::Proving => "Proving",
+            Self::Certified => "Certified",
+        }
+    }
+}

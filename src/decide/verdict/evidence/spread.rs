@@ -1,0 +1,196 @@
+//! Whether it is the version or one pod: a bad node, a broken disk, a poisoned connection.
+//!
+//! A conviction needs the other pods to lean the same way when any one is left out. How far depends on how sure it is that
+//! the pod differs from its brothers: not at all sure, and a slight lean is enough; certain, and the others must convict.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    block::{Block, errors, slow},
+    config::Config,
+    curve::Row,
+    factor::{self, Counts},
+    grid::{ODDS, ROUGH},
+    process::{Process, ln_add},
+};
+
+/// Pods that are followed one by one; with more, several share a place.
+pub const PLACES: usize = 6;
+/// Latency bounds that pods are compared at.
+pub const PICKS: usize = 3;
+/// The others must lean this far at least: e = 3.
+const LEAN: f64 = 1.1;
+/// From here on it is certain that a pod differs: e = 20.
+const DIFFERS: f64 = 3.0;
+/// Others that serve less than this part of the requests have no say.
+const SAY: f64 = 0.1;
+
+type Small = Process<{ ROUGH.len() }>;
+
+/// One pod's place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Of the pod's name.
+    pub hash: u64,
+    /// Its requests lately.
+    pub requests: f32,
+    /// It fails more than its brothers.
+    differs: Small,
+    /// Its brothers fail more than the stable version.
+    others: Small,
+    /// The same for slow requests.
+    differs_slow: [Small; PICKS],
+    others_slow: [Small; PICKS],
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub places: Vec<Place>,
+    /// The bounds that pods are compared at, by index; chosen once there is something to choose from.
+    pub picks: Option<[usize; PICKS]>,
+}
+
+/// Which family a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Errors,
+    Latency,
+}
+
+/// FNV-1a: the same in every build.
+pub fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Place {
+    fn ln_differs(&self, family: Family, left: f64) -> f64 {
+        match family {
+            Family::Errors => self.differs.ln_m(left),
+            Family::Latency => mean(&self.differs_slow, left),
+        }
+    }
+
+    fn ln_others(&self, family: Family, left: f64) -> f64 {
+        match family {
+            Family::Errors => self.others.ln_m(left),
+            Family::Latency => self.others_slow.iter().map(|p| p.ln_m(left)).fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+}
+
+fn mean(processes: &[Small], left: f64) -> f64 {
+    let sum = processes.iter().fold(f64::NEG_INFINITY, |sum, p| ln_add(sum, p.ln_m(left)));
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    let count = processes.len().max(1) as f64;
+    sum - count.ln()
+}
+
+impl Spread {
+    /// The place of a pod: its own, that of one that is gone, or one it shares. `alive`: the names of the pods there are.
+    pub fn place(&mut self, name: &str, alive: &dyn Fn(u64) -> bool, left: f64) -> usize {
+        let hash = hash(name);
+        if let Some(found) = self.places.iter().position(|p| p.hash == hash) {
+            return found;
+        }
+        let spent = (1.0 - left).ln();
+        let fresh = Place {
+            hash,
+            requests: 0.0,
+            differs: Small::starting(spent),
+            others: Small::starting(spent),
+            differs_slow: [Small::starting(spent); PICKS],
+            others_slow: [Small::starting(spent); PICKS],
+        };
+        if let Some(free) = self.places.iter().position(|p| !alive(p.hash)) {
+            self.places[free] = fresh;
+            free
+        } else if self.places.len() < PLACES {
+            self.places.push(fresh);
+            self.places.len() - 1
+        } else {
+            usize::try_from(hash % PLACES as u64).unwrap_or(0)
+        }
+    }
+
+    /// Takes a block in; `rows`: per place all requests, and those of pods past their first moments.
+    pub fn update(
+        &mut self,
+        block: &Block,
+        rows: &[(Row, Row); PLACES],
+        config: &Config,
+        phi: (f64, &dyn Fn(usize) -> f64),
+        ln_mass: f64,
+    ) {
+        if self.places.len() < 2 || !block.settled {
+            return;
+        }
+        let tolerance = if block.soft { 3.0 * config.tolerance } else { config.tolerance };
+        for (place, (row, warm)) in self.places.iter_mut().zip(rows) {
+            let rest = block.canary.since(row);
+            let own = errors(row, &rest);
+            place.differs.update(ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi.0);
+            let others = errors(&rest, &block.stable);
+            place.others.update(ln_mass, |g| lean(&others, tolerance, config.error_max, phi.0, g, block.comparable));
+            place.differs.round();
+            place.others.round();
+            let Some(picks) = self.picks else { continue };
+            let rest = block.canary_warm.since(warm);
+            for (n, bound) in picks.into_iter().enumerate() {
+                let phi = phi.1(bound);
+                let own = slow(warm, &rest, bound);
+                place.differs_slow[n].update(ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi);
+                let others = slow(&rest, &block.stable_warm, bound);
+                place.others_slow[n].update(ln_mass, |g| {
+                    lean(&others, config.tolerance, config.latency_share, phi, g, block.comparable)
+                });
+                place.differs_slow[n].round();
+                place.others_slow[n].round();
+            }
+        }
+    }
+
+    fn heard(&self) -> impl Iterator<Item = &Place> {
+        let all: f32 = self.places.iter().map(|p| p.requests).sum();
+        self.places.iter().filter(move |p| all > 0.0 && f64::from(all - p.requests) >= SAY * f64::from(all))
+    }
+
+    /// No pod alone carries the evidence.
+    pub fn agrees(&self, family: Family, left: f64, alpha: f64) -> bool {
+        if self.places.len() < 2 {
+            return true;
+        }
+        let convict = -alpha.ln();
+        self.heard().all(|place| {
+            let needed = (LEAN + place.ln_differs(family, left)).clamp(LEAN.min(convict), convict);
+            place.ln_others(family, left) >= needed
+        })
+    }
+
+    /// The place of the pod that certainly differs from its brothers.
+    pub fn outlier(&self, family: Family, left: f64) -> Option<&Place> {
+        let all: f32 = self.places.iter().map(|p| p.requests).sum();
+        let heard = self.places.iter().filter(|p| p.requests > 0.0 && p.requests < all);
+        let mut sum = f64::NEG_INFINITY;
+        let (mut count, mut worst) = (0.0_f64, None::<(&Place, f64)>);
+        for place in heard {
+            let ln = place.ln_differs(family, left);
+            sum = ln_add(sum, ln);
+            count += 1.0;
+            if worst.is_none_or(|(_, w)| ln > w) {
+                worst = Some((place, ln));
+            }
+        }
+        worst.filter(|_| count >= 2.0 && sum - count.ln() >= DIFFERS).map(|(place, _)| place)
+    }
+}
+
+/// Against the stable version where there is one to compare with, else against the limit.
+fn lean(counts: &Counts, tolerance: f64, limit: f64, phi: f64, g: usize, comparable: bool) -> f64 {
+    if comparable {
+        factor::relative(counts, tolerance, ROUGH[g]) / phi
+    } else if limit > 0.0 && limit < 1.0 {
+        factor::threshold(counts.n_canary, counts.e_canary, limit, ODDS[3 * g], phi)
+    } else {
+        0.0
+    }
+}
