@@ -67,6 +67,7 @@ impl Engine {
             if config.sequential
                 && combined(members, true) >= -config.alpha.ln()
                 && let Some(guilty) = culprit(members)
+                && self.beyond_doubt(members)
             {
                 return Some((guilty.reason, sentence::conviction(self, guilty, members)));
             }

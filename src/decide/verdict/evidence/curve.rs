@@ -142,6 +142,16 @@ impl Layout {
     }
 }
 
+/// What is known of a pod's requests in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Whole,
+    /// Its next scrape will tell.
+    NotYet,
+    /// Its counters of the beginning are lost.
+    Not,
+}
+
 /// A pod's counters over time.
 #[derive(Clone, Debug)]
 pub struct Curve {
@@ -245,6 +255,18 @@ impl Curve {
         }
     }
 
+    /// The last scrape by a moment, and what it had surely done by then.
+    pub fn surely(&self, moment: f64) -> (f64, Row) {
+        let index = self.points.partition_point(|(at, _)| *at <= moment).saturating_sub(1);
+        self.points.get(index).copied().unwrap_or((moment, Row::default()))
+    }
+
+    /// What it may have done by a moment.
+    pub fn possibly(&self, moment: f64) -> Row {
+        let index = self.points.partition_point(|(at, _)| *at < moment);
+        self.points.get(index).map_or_else(|| self.at(moment), |(_, row)| *row)
+    }
+
     pub fn between(&self, from: f64, to: f64) -> Row {
         self.at(to).since(&self.at(from))
     }
@@ -252,6 +274,20 @@ impl Curve {
     /// It was seen before and after.
     pub fn covers(&self, from: f64, to: f64) -> bool {
         self.points.front().is_some_and(|(at, _)| *at <= from) && self.points.back().is_some_and(|(at, _)| *at >= to)
+    }
+
+    /// Whether everything it did between two moments is known.
+    pub fn known(&self, from: f64, to: f64) -> Known {
+        let (Some((first, start)), Some((last, _))) = (self.points.front(), self.points.back()) else {
+            return Known::NotYet;
+        };
+        if *first > from && (start.requests() > 0.0 || !self.origin) {
+            Known::Not
+        } else if *last < to {
+            Known::NotYet
+        } else {
+            Known::Whole
+        }
     }
 
     /// The least and the most requests it can have served between two moments.

@@ -267,8 +267,7 @@ fn places(spread: &mut Spread, roster: &Roster, block: &Block, warm_up: f64, lef
     rows
 }
 
-/// Chooses the bounds that pods are compared at: about the stable version's slowest 5 %, its slowest half percent, and the
-/// limit.
+/// Chooses the bounds that pods are compared at: about the stable version's slowest 1 %, and the limit.
 fn pick(spread: &mut Spread, bounds: &[f64], config: &Config, stable: &Row) {
     if spread.picks.is_some() || bounds.is_empty() || stable.timed() < 200.0 {
         return;
@@ -278,7 +277,7 @@ fn pick(spread: &mut Spread, bounds: &[f64], config: &Config, stable: &Row) {
         (0..bounds.len()).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
     };
     let limit = limit_bound(bounds, config.latency_max).unwrap_or(bounds.len() - 1);
-    let picks: [usize; PICKS] = [nearest(0.05), nearest(0.005), limit];
+    let picks: [usize; PICKS] = [nearest(0.01), limit];
     spread.picks = Some(picks);
 }
 

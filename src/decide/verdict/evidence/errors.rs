@@ -32,20 +32,39 @@ impl Errors {
         } else {
             (config.tolerance, config.floor)
         };
-        if block.settled && block.comparable {
-            self.relative.update(ln_mass, |g| factor::relative(&counts, tolerance, RATIOS[g]) / phi);
-            self.floor.update(ln_mass, |g| factor::threshold(counts.n_canary, counts.e_canary, floor, ODDS[g], phi));
-        }
+        let compare = |factor: f64| if block.comparable { factor } else { 0.0 };
+        self.relative.update(ln_mass, |g| compare(factor::relative(&counts, tolerance, RATIOS[g]) / phi));
+        self.floor.update(ln_mass, |g| {
+            compare(factor::threshold(counts.n_canary, counts.e_canary, floor, ODDS[g], phi))
+        });
         let limit = config.error_max;
-        if block.settled && limit > 0.0 && limit < 1.0 {
+        if limit > 0.0 && limit < 1.0 {
             self.slo.update(ln_mass, |g| over(&counts, limit, phi, g, block.comparable));
         }
+        for process in [&mut self.relative, &mut self.floor, &mut self.slo] {
+            process.round();
+        }
+    }
+
+    /// Takes back what may not have happened yet: see `factor::moved`.
+    pub fn doubt(&mut self, edge: &Counts, config: &Config, phi: f64) {
+        for (g, ln) in self.relative.ln.iter_mut().enumerate() {
+            *ln += factor::moved(edge, config.tolerance, RATIOS[g]) / phi;
+        }
+        doubt_over(&mut self.slo, edge, phi);
     }
 
     /// The e-value of the family.
     pub fn ln_e(&self, left: f64) -> f64 {
         let regression = self.relative.ln_m(left).min(self.floor.ln_m(left));
         ln_add(regression, self.slo.ln_m(left)) - std::f64::consts::LN_2
+    }
+}
+
+/// The same for evidence of `over`.
+pub fn doubt_over(process: &mut Process<POINTS>, edge: &Counts, phi: f64) {
+    for (g, ln) in process.ln.iter_mut().enumerate() {
+        *ln += factor::moved(edge, 1.0, RATIOS[g]).min(-edge.e_canary.max(0.0) * ODDS[g].ln()) / phi;
     }
 }
 

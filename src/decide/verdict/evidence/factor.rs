@@ -32,6 +32,17 @@ pub fn relative(counts: &Counts, rho0: f64, ratio: f64) -> f64 {
     counts.e_canary * ratio.ln() + failed * (null / other).ln()
 }
 
+/// What `relative` loses when `e_canary` failures turn out not to be the candidate's, and `e_stable` more to be the stable
+/// version's, while both served what the counts say.
+pub fn moved(counts: &Counts, rho0: f64, ratio: f64) -> f64 {
+    if counts.is_empty() {
+        return 0.0;
+    }
+    let null = counts.n_stable + counts.n_canary * rho0;
+    let other = counts.n_stable + counts.n_canary * rho0 * ratio;
+    (counts.e_stable - counts.e_canary) * (null / other).ln() - counts.e_canary * ratio.ln()
+}
+
 /// Null hypothesis: at most a share `p` of `n` fails. Alternative: its odds are `odds` times as high. For `odds` below 1
 /// the null hypothesis is "at least".
 pub fn bernoulli(n: f64, e: f64, p: f64, odds: f64) -> f64 {

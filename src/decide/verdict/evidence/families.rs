@@ -1,6 +1,9 @@
 //! All tests together: a weighted mean of e-values is an e-value, whatever ties the tests together.
 
-use super::{engine::Engine, latency::limit_bound, process::ln_add, spread::Family, state::Reason};
+use super::{
+    block::Block, curve::Row, engine::Engine, factor::Counts, latency::limit_bound, process::ln_add, sample::Arm,
+    spread::Family, state::Reason,
+};
 
 /// What each family gets of the whole: errors, latency, the share of the traffic, the user's own series together.
 const ERRORS: f64 = 0.60;
@@ -9,6 +12,9 @@ const SHARE: f64 = 0.12;
 const SERIES: f64 = 0.08;
 /// Fewer bad requests prove nothing.
 const MIN_BAD: f64 = 3.0;
+
+/// The evidence that must be left without anything that interpolation may have made up: e = 3.
+const DOUBT: f64 = 1.1;
 
 /// One family of tests.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +89,71 @@ impl Engine {
             members[0].weight += SERIES;
         }
         members
+    }
+
+    /// The evidence that is left when the candidate is charged only with what it had surely done by its last scrapes, and
+    /// the stable version with all it may have done by then. Where a shared trouble begins, the pods are read at
+    /// different moments, and the line between two scrapes is no witness.
+    pub(super) fn beyond_doubt(&self, members: &[Member]) -> bool {
+        let (state, config) = (&self.state, &self.config);
+        let Some(at) = state.watermark else { return false };
+        let mut served = Block::new(&self.roster, at - self.roster.interval, at, config.warm_up, true);
+        let (ours, theirs) = self.doubtful(at);
+        let edge = |mut counts: Counts, doubtful: Counts| {
+            (counts.e_canary, counts.e_stable) = (doubtful.e_canary, doubtful.e_stable);
+            counts
+        };
+        served.canary_warm = served.canary;
+        served.stable_warm = served.stable;
+        let phi = state.dispersion.errors(config.phi_floor);
+        let mut errors = state.errors.clone();
+        let doubtful = Counts { e_canary: ours.failed(), e_stable: theirs.failed(), ..Counts::default() };
+        errors.doubt(&edge(served.errors(), doubtful), config, phi);
+        let mut latency = state.latency.clone();
+        let slow = |bound: usize| {
+            let doubtful = Counts { e_canary: ours.slow(bound), e_stable: theirs.slow(bound), ..Counts::default() };
+            edge(served.slow(bound), doubtful)
+        };
+        latency.doubt(slow, &state.bounds, config, |bound| state.dispersion.slow(bound, config.phi_floor));
+        let mut members = members.to_vec();
+        let left = state.onset.left;
+        members[0].ln_e = errors.ln_e(left);
+        members[1].ln_e = latency.ln_e(left, config, &state.recent[0]);
+        combined(&members, true) >= DOUBT
+    }
+
+    /// What the candidate did up to the watermark only perhaps (less than nothing where more is certain by now), and what
+    /// the stable version did perhaps besides.
+    fn doubtful(&self, at: f64) -> (Row, Row) {
+        let stable = || self.roster.alive(Arm::Stable).filter(|(_, p)| p.curve.last().is_some_and(|last| last >= at));
+        // By when half of the stable pods have been read.
+        let mut read: Vec<f64> = stable().filter_map(|(_, p)| p.curve.last()).collect();
+        read.sort_by(f64::total_cmp);
+        let by = read.get(read.len() / 2).copied().unwrap_or(at);
+        let (mut ours, mut latest) = (Row::default(), at);
+        for (_, pod) in self.roster.of(Arm::Canary) {
+            let (time, sure) = pod.curve.surely(by);
+            latest = latest.max(time);
+            let line = pod.curve.at(at);
+            for (sum, (line, sure)) in ours.0.iter_mut().zip(line.0.iter().zip(sure.0)) {
+                *sum += line - sure;
+            }
+        }
+        let mut theirs = Row::default();
+        let (mut all, mut witnesses) = (0.0, 0.0);
+        for (_, pod) in stable() {
+            all += 1.0;
+            if pod.curve.last().is_some_and(|last| last >= latest) {
+                witnesses += 1.0;
+                theirs.add(&pod.curve.possibly(latest).since(&pod.curve.at(at)));
+            }
+        }
+        if witnesses > 0.0 {
+            for value in &mut theirs.0 {
+                *value *= all / witnesses; // those that were not read yet did likely the same
+            }
+        }
+        (ours, theirs)
     }
 
     /// Each test by name with the natural logarithm of its e-value.

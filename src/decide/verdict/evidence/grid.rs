@@ -16,4 +16,4 @@ pub const SAFE_ODDS: [f64; 6] = [0.75, 0.5, 0.3, 0.15, 0.05, 0.0];
 pub const COARSE: [f64; 6] = [1.5, 2.3, 4.6, 11.0, 32.0, 120.0];
 
 /// Pods are compared with each other on a coarser grid still.
-pub const ROUGH: [f64; 4] = [2.0, 5.0, 15.0, 60.0];
+pub const ROUGH: [f64; 4] = [1.7, 4.0, 12.0, 60.0];

@@ -7,8 +7,8 @@ use super::{
     block::Block,
     config::Config,
     curve::{BOUNDS, Row},
-    errors::over,
-    factor,
+    errors::{doubt_over, over},
+    factor::{self, Counts},
     grid::{COARSE, POINTS},
     process::{Process, ln_add},
 };
@@ -52,9 +52,6 @@ impl Latency {
             self.slow.resize(bounds.len().min(BOUNDS), Process::starting(late));
             self.slo = Process::starting(late);
         }
-        if !block.settled {
-            return;
-        }
         for (bound, process) in self.slow.iter_mut().enumerate() {
             let counts = block.slow(bound);
             if block.comparable && share(stable, bound) <= USELESS {
@@ -70,6 +67,23 @@ impl Latency {
         {
             let counts = block.slow(bound);
             self.slo.update(ln_mass, |g| over(&counts, config.latency_share, phi(bound), g, block.comparable));
+        }
+        for process in &mut self.slow {
+            process.round();
+        }
+        self.slo.round();
+    }
+
+    /// Takes back what may not have happened yet; `edge`: by bound.
+    pub fn doubt(&mut self, edge: impl Fn(usize) -> Counts, bounds: &[f64], config: &Config, phi: impl Fn(usize) -> f64) {
+        for (bound, process) in self.slow.iter_mut().enumerate() {
+            let (edge, phi) = (edge(bound), phi(bound));
+            for (g, ln) in process.ln.iter_mut().enumerate() {
+                *ln += factor::moved(&edge, config.tolerance, COARSE[g]) / phi;
+            }
+        }
+        if let Some(bound) = limit_bound(bounds, config.latency_max) {
+            doubt_over(&mut self.slo, &edge(bound), phi(bound));
         }
     }
 

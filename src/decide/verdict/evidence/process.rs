@@ -42,9 +42,7 @@ impl<const G: usize> Process<G> {
 
     /// Takes a block in: the logarithm of its factor for each alternative, and of the mass that starts with it.
     pub fn update(&mut self, ln_mass: f64, factor: impl Fn(usize) -> f64) {
-        for (g, ln) in self.ln.iter_mut().enumerate() {
-            *ln = factor(g) + ln_add(*ln, ln_mass);
-        }
+        update(&mut self.ln, ln_mass, factor);
     }
 
     /// ln M, with the prior mass that is left.
@@ -80,6 +78,13 @@ impl<'de, const G: usize> Deserialize<'de> for Process<G> {
             }
         }
         Ok(out)
+    }
+}
+
+/// Takes a block in: S(g) ← factor(g) · (S(g) + mass).
+pub fn update(ln: &mut [f64], ln_mass: f64, factor: impl Fn(usize) -> f64) {
+    for (g, ln) in ln.iter_mut().enumerate() {
+        *ln = factor(g) + ln_add(*ln, ln_mass);
     }
 }
 

@@ -152,14 +152,6 @@ impl Roster {
         self.of(arm).filter(|(_, p)| !p.gone)
     }
 
-    /// Growth of all pods of a side.
-    pub fn sum(&self, arm: Arm, from: f64, to: f64) -> Row {
-        let mut sum = Row::default();
-        for (_, pod) in self.of(arm) {
-            sum.add(&pod.curve.between(from, to));
-        }
-        sum
-    }
 
     /// Forgets scrapes before `time`, and pods that were gone by then.
     pub fn forget(&mut self, time: f64) {

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    curve::Known,
     factor,
     process::{Onset, Process},
     roster::Roster,
@@ -14,10 +15,8 @@ use super::{
 
 /// The odds that are tried, as parts of those of half the share.
 const ODDS: [f64; 3] = [0.2, 0.05, 0.0];
-/// Connections are spread, not requests: they come in clumps.
-const PHI: f64 = 2.0;
 /// Scrapes that a window spans at least, so that each pod was read twice in it.
-const SPAN: f64 = 1.0;
+const SPAN: f64 = 1.2;
 /// It is starved while it gets less than this part of its share.
 const STARVED: f64 = 0.1;
 
@@ -47,6 +46,14 @@ impl Share {
         if watermark - from < SPAN * roster.interval {
             return;
         }
+        for (_, pod) in roster.of(Arm::Canary) {
+            match pod.curve.known(from, watermark) {
+                Known::Whole => {}
+                Known::NotYet if !pod.gone => return,
+                // What it served at the end of its life, or in a gap, nobody knows.
+                Known::NotYet | Known::Not => return self.restart(Some(watermark)),
+            }
+        }
         let most: f64 = roster.of(Arm::Canary).map(|(_, p)| p.curve.requests_between(from, watermark).1).sum();
         let least: f64 = roster.of(Arm::Stable).map(|(_, p)| p.curve.requests_between(from, watermark).0).sum();
         if least <= 0.0 && most <= 0.0 && watermark - from < 4.0 * roster.interval {
@@ -56,7 +63,7 @@ impl Share {
         let mass = self.onset.spend(watermark - from, horizon);
         if theta > 0.0 {
             let all = most + least;
-            self.process.update(mass.ln(), |g| (factor::bernoulli(all, most, theta, ODDS[g]) / PHI).max(-1e4));
+            self.process.update(mass.ln(), |g| factor::bernoulli(all, most, theta, ODDS[g]).max(-1e4));
             self.process.round();
         }
         self.starved = least > 0.0 && most < STARVED * weight * (most + least);

@@ -10,14 +10,14 @@ use super::{
     config::Config,
     curve::Row,
     factor::{self, Counts},
-    grid::{ODDS, ROUGH},
-    process::{Process, ln_add},
+    grid::ROUGH,
+    process::{Process, ln_add, mean, update},
 };
 
 /// Pods that are followed one by one; with more, several share a place.
-pub const PLACES: usize = 6;
+pub const PLACES: usize = 5;
 /// Latency bounds that pods are compared at.
-pub const PICKS: usize = 3;
+pub const PICKS: usize = 2;
 /// The others must lean this far at least: e = 3.
 const LEAN: f64 = 1.1;
 /// From here on it is certain that a pod differs: e = 20.
@@ -25,7 +25,8 @@ const DIFFERS: f64 = 3.0;
 /// Others that serve less than this part of the requests have no say.
 const SAY: f64 = 0.1;
 
-type Small = Process<{ ROUGH.len() }>;
+/// The processes of a place, one behind the other: it differs, the others lean; by errors, then by each bound.
+const LOGS: usize = 2 * (1 + PICKS) * ROUGH.len();
 
 /// One pod's place.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,13 +35,7 @@ pub struct Place {
     pub hash: u64,
     /// Its requests lately.
     pub requests: f32,
-    /// It fails more than its brothers.
-    differs: Small,
-    /// Its brothers fail more than the stable version.
-    others: Small,
-    /// The same for slow requests.
-    differs_slow: [Small; PICKS],
-    others_slow: [Small; PICKS],
+    logs: Process<LOGS>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,27 +57,39 @@ pub fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Where in the logs a process is: `what` is 0 for errors, 1 and on for the bounds.
+const fn part(what: usize, others: bool) -> std::ops::Range<usize> {
+    let from = (2 * what + if others { 1 } else { 0 }) * ROUGH.len();
+    from..from + ROUGH.len()
+}
+
 impl Place {
+    fn take(&mut self, what: usize, others: bool, ln_mass: f64, factor: impl Fn(usize) -> f64) {
+        update(&mut self.logs.ln[part(what, others)], ln_mass, factor);
+    }
+
+    fn ln(&self, what: usize, others: bool, left: f64) -> f64 {
+        mean(&self.logs.ln[part(what, others)], left)
+    }
+
     fn ln_differs(&self, family: Family, left: f64) -> f64 {
         match family {
-            Family::Errors => self.differs.ln_m(left),
-            Family::Latency => mean(&self.differs_slow, left),
+            Family::Errors => self.ln(0, false, left),
+            Family::Latency => {
+                let sum = (1..=PICKS).fold(f64::NEG_INFINITY, |sum, what| ln_add(sum, self.ln(what, false, left)));
+                #[expect(clippy::cast_precision_loss, reason = "a handful")]
+                let count = PICKS as f64;
+                sum - count.ln()
+            }
         }
     }
 
     fn ln_others(&self, family: Family, left: f64) -> f64 {
         match family {
-            Family::Errors => self.others.ln_m(left),
-            Family::Latency => self.others_slow.iter().map(|p| p.ln_m(left)).fold(f64::NEG_INFINITY, f64::max),
+            Family::Errors => self.ln(0, true, left),
+            Family::Latency => (1..=PICKS).map(|what| self.ln(what, true, left)).fold(f64::NEG_INFINITY, f64::max),
         }
     }
-}
-
-fn mean(processes: &[Small], left: f64) -> f64 {
-    let sum = processes.iter().fold(f64::NEG_INFINITY, |sum, p| ln_add(sum, p.ln_m(left)));
-    #[expect(clippy::cast_precision_loss, reason = "a handful")]
-    let count = processes.len().max(1) as f64;
-    sum - count.ln()
 }
 
 impl Spread {
@@ -93,14 +100,7 @@ impl Spread {
             return found;
         }
         let spent = (1.0 - left).ln();
-        let fresh = Place {
-            hash,
-            requests: 0.0,
-            differs: Small::starting(spent),
-            others: Small::starting(spent),
-            differs_slow: [Small::starting(spent); PICKS],
-            others_slow: [Small::starting(spent); PICKS],
-        };
+        let fresh = Place { hash, requests: 0.0, logs: Process::starting(spent) };
         if let Some(free) = self.places.iter().position(|p| !alive(p.hash)) {
             self.places[free] = fresh;
             free
@@ -124,28 +124,19 @@ impl Spread {
         if self.places.len() < 2 || !block.settled {
             return;
         }
-        let tolerance = if block.soft { 3.0 * config.tolerance } else { config.tolerance };
         for (place, (row, warm)) in self.places.iter_mut().zip(rows) {
             let rest = block.canary.since(row);
-            let own = errors(row, &rest);
-            place.differs.update(ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi.0);
-            let others = errors(&rest, &block.stable);
-            place.others.update(ln_mass, |g| lean(&others, tolerance, config.error_max, phi.0, g, block.comparable));
-            place.differs.round();
-            place.others.round();
-            let Some(picks) = self.picks else { continue };
+            let (own, others) = (errors(row, &rest), errors(&rest, &block.stable));
+            place.take(0, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi.0);
+            place.take(0, true, ln_mass, |g| lean(&others, config.error_max, phi.0, g, block.comparable));
             let rest = block.canary_warm.since(warm);
-            for (n, bound) in picks.into_iter().enumerate() {
+            for (n, bound) in self.picks.into_iter().flatten().enumerate() {
                 let phi = phi.1(bound);
-                let own = slow(warm, &rest, bound);
-                place.differs_slow[n].update(ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi);
-                let others = slow(&rest, &block.stable_warm, bound);
-                place.others_slow[n].update(ln_mass, |g| {
-                    lean(&others, config.tolerance, config.latency_share, phi, g, block.comparable)
-                });
-                place.differs_slow[n].round();
-                place.others_slow[n].round();
+                let (own, others) = (slow(warm, &rest, bound), slow(&rest, &block.stable_warm, bound));
+                place.take(1 + n, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi);
+                place.take(1 + n, true, ln_mass, |g| lean(&others, config.latency_share, phi, g, block.comparable));
             }
+            place.logs.round();
         }
     }
 
@@ -185,11 +176,11 @@ impl Spread {
 }
 
 /// Against the stable version where there is one to compare with, else against the limit.
-fn lean(counts: &Counts, tolerance: f64, limit: f64, phi: f64, g: usize, comparable: bool) -> f64 {
+fn lean(counts: &Counts, limit: f64, phi: f64, g: usize, comparable: bool) -> f64 {
     if comparable {
-        factor::relative(counts, tolerance, ROUGH[g]) / phi
+        factor::relative(counts, 1.0, ROUGH[g]) / phi
     } else if limit > 0.0 && limit < 1.0 {
-        factor::threshold(counts.n_canary, counts.e_canary, limit, ODDS[3 * g], phi)
+        factor::threshold(counts.n_canary, counts.e_canary, limit, ROUGH[g], phi)
     } else {
         0.0
     }
