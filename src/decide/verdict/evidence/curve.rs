@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::sample::PodSample;
+use super::{packed, sample::PodSample};
 
 /// Latency bounds that are followed.
 pub const BOUNDS: usize = 12;
@@ -16,26 +16,8 @@ const WIDTH: usize = 3 + BOUNDS + METRICS;
 const KEPT: usize = 128;
 
 /// Counters, or their growth: requests, failed ones, timed ones, slower than each bound, the user's own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row(pub [f64; WIDTH]);
-
-/// Stored without the zeros at its end.
-impl Serialize for Row {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let used = self.0.iter().rposition(|v| *v != 0.0).map_or(0, |last| last + 1);
-        s.collect_seq(self.0.iter().take(used))
-    }
-}
-
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let mut out = Self::default();
-        for (value, stored) in out.0.iter_mut().zip(Vec::<f64>::deserialize(d)?) {
-            *value = stored;
-        }
-        Ok(out)
-    }
-}
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row(#[serde(with = "packed")] pub [f64; WIDTH]);
 
 impl Default for Row {
     fn default() -> Self {
@@ -68,10 +50,9 @@ impl Row {
     }
 
     /// Fades and takes growth in, to the precision in which it is stored.
-    #[expect(clippy::cast_possible_truncation, reason = "what happened lately needs no more digits")]
     pub fn fade(&mut self, by: f64, grown: &Self) {
         for (a, b) in self.0.iter_mut().zip(grown.0) {
-            *a = f64::from((*a * by + b) as f32);
+            *a = packed::round(*a * by + b);
         }
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     curve::{BOUNDS, METRICS, Row},
+    packed,
     roster::Roster,
     sample::Arm,
 };
@@ -20,12 +21,22 @@ const ENOUGH: f64 = 5.0;
 /// Followed series: failed requests, slow ones per bound, the user's own.
 const SERIES: usize = 1 + BOUNDS + METRICS;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dispersion {
-    /// The sums of both parts of the fraction, per series; as many as were ever needed.
-    sums: Vec<(f32, f32)>,
+    /// The sums of the fraction's upper part, per series.
+    #[serde(with = "packed")]
+    above: [f64; SERIES],
+    /// Those of its lower part.
+    #[serde(with = "packed")]
+    below: [f64; SERIES],
     /// Up to when was looked.
     pub to: Option<f64>,
+}
+
+impl Default for Dispersion {
+    fn default() -> Self {
+        Self { above: [0.0; SERIES], below: [0.0; SERIES], to: None }
+    }
 }
 
 /// The series' growth and the requests it belongs to.
@@ -51,7 +62,6 @@ impl Dispersion {
         self.look(roster, watermark);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "an estimate needs no more digits")]
     fn minute(&mut self, roster: &Roster, from: f64, to: f64) {
         // Pods that were seen in all of it.
         let whole = |p: &&super::roster::Pod| p.curve.covers(from, to);
@@ -73,18 +83,15 @@ impl Dispersion {
                 squares += (e - share * events).powi(2);
                 even += share * share;
             }
-            if self.sums.len() <= index {
-                self.sums.resize(index + 1, (0.0, 0.0));
-            }
-            let (above, below) = &mut self.sums[index];
-            *above = (f64::from(*above) * forget + squares) as f32;
-            *below = (f64::from(*below) * forget + events * (1.0 - even)) as f32;
+            self.above[index] = packed::round(self.above[index] * forget + squares);
+            self.below[index] = packed::round(self.below[index] * forget + events * (1.0 - even));
         }
     }
 
     fn phi(&self, index: usize, floor: f64) -> f64 {
-        let measured = self.sums.get(index).filter(|(_, below)| f64::from(*below) >= ENOUGH);
-        measured.map_or(1.0, |(above, below)| f64::from(*above) / f64::from(*below)).max(floor).max(1.0)
+        let (above, below) = (self.above[index], self.below[index]);
+        let measured = if below >= ENOUGH { above / below } else { 1.0 };
+        measured.max(floor).max(1.0)
     }
 
     pub fn errors(&self, floor: f64) -> f64 {

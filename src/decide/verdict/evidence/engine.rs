@@ -22,7 +22,7 @@ use super::{
 /// Seconds after which what happened counts half as "lately".
 const LATELY: f64 = 120.0;
 /// Pods whose first moments are remembered over a restart.
-const REMEMBERED: usize = 16;
+const REMEMBERED: usize = 8;
 
 /// Judges one candidate against the stable version, sample after sample.
 #[derive(Clone, Debug)]
@@ -119,8 +119,8 @@ impl Engine {
         let changed = last.is_none_or(|last| (last - sample.weight).abs() > 1e-9);
         let first = !state.weights.iter().any(|w| w.weight > 0.0);
         if changed {
-            let after = if last.is_none() { f64::NEG_INFINITY } else { state.now };
-            state.weights.push(Weight { after: after.max(-1e300), at: sample.t, weight: sample.weight, first });
+            let after = if last.is_none() { sample.t } else { state.now };
+            state.weights.push(Weight { after, at: sample.t, weight: sample.weight, first });
             if state.weights.len() > 6 {
                 state.weights.remove(1); // the first tells that there was one
             }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::factor::Counts;
+use super::{factor::Counts, packed};
 
 /// A window is made of so many parts; it moves on part by part.
-const PARTS: i64 = 4;
+const PARTS: usize = 4;
 /// Fewer bad requests than this prove nothing, whatever share they are.
 const MIN_BAD: f64 = 3.0;
 /// So many convict also where the requests are too few for `minRequests`.
@@ -33,17 +33,36 @@ pub enum Stand {
     Convicted(Counts),
 }
 
-/// The last parts: when, and what happened.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The last parts: what happened in them, both versions' requests and bad ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Literal {
-    parts: Vec<(i64, [f64; 4])>,
-    /// Since when it is exceeded without a break, and the counts since then.
-    since: Option<(f64, [f64; 4])>,
+    /// The newest part's number.
+    part: i64,
+    /// The newest part last.
+    #[serde(with = "packed")]
+    parts: [f64; 4 * PARTS],
+    /// Since when it is exceeded without a break.
+    since: Option<f64>,
+    /// The counts since then.
+    #[serde(with = "packed")]
+    counts: [f64; 4],
     last: f64,
+}
+
+impl Default for Literal {
+    fn default() -> Self {
+        Self { part: 0, parts: [0.0; 4 * PARTS], since: None, counts: [0.0; 4], last: 0.0 }
+    }
 }
 
 fn ratio(n: f64, e: f64) -> Option<f64> {
     (n > 1e-6).then(|| e / n)
+}
+
+fn add(sums: &mut [f64], block: [f64; 4]) {
+    for (sum, n) in sums.iter_mut().zip(block) {
+        *sum = packed::round(*sum + n);
+    }
 }
 
 impl Literal {
@@ -52,22 +71,23 @@ impl Literal {
         #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let part = (to / (window / PARTS as f64)).ceil() as i64;
+        let moved = usize::try_from(part.saturating_sub(self.part)).map_or(PARTS, |m| m.min(PARTS));
+        self.parts.copy_within(4 * moved.., 0);
+        self.parts[4 * (PARTS - moved)..].fill(0.0);
+        self.part = part;
         let block = [counts.n_canary, counts.e_canary, counts.n_stable, counts.e_stable];
-        match self.parts.last_mut() {
-            Some((at, sums)) if *at == part => sums.iter_mut().zip(block).for_each(|(sum, n)| *sum += n),
-            _ => self.parts.push((part, block)),
-        }
-        self.parts.retain(|(at, _)| *at > part.saturating_sub(PARTS));
+        add(&mut self.parts[4 * (PARTS - 1)..], block);
         if self.last > 0.0 && to - self.last > 5.0 * interval {
             self.since = None; // what happened in the gap is not known
         }
         self.last = to;
-        let [n, e, m, f] = self.parts.iter().fold([0.0; 4], |mut sum, (_, part)| {
-            sum.iter_mut().zip(part).for_each(|(sum, n)| *sum += n);
-            sum
-        });
-        if let Some((_, sums)) = &mut self.since {
-            sums.iter_mut().zip(block).for_each(|(sum, n)| *sum += n);
+        let mut sums = [0.0; 4];
+        for part in self.parts.chunks_exact(4) {
+            sums.iter_mut().zip(part).for_each(|(sum, n)| *sum += n);
+        }
+        let [n, e, m, f] = sums;
+        if self.since.is_some() {
+            add(&mut self.counts, block);
         }
         let above = |r: Option<f64>| r.is_some_and(|r| r > rule.max);
         let shared = |m: f64, f: f64| !rule.strict && f >= MIN_BAD && above(ratio(m, f));
@@ -78,14 +98,17 @@ impl Literal {
                 return Stand::Shared;
             }
             Some(r) if r > rule.max => {
-                self.since.get_or_insert((to, [n, e, m, f]));
+                if self.since.is_none() {
+                    self.since = Some(to);
+                    self.counts = sums.map(packed::round);
+                }
             }
             Some(_) => {
                 self.since = None;
                 return Stand::Inside;
             }
         }
-        let Some((since, [n, e, m, f])) = self.since else { return Stand::Inside };
+        let (Some(since), [n, e, m, f]) = (self.since, self.counts) else { return Stand::Inside };
         let enough = e >= MIN_BAD && (n >= rule.min_requests || e >= ENOUGH_BAD);
         // The window may still hold a burst that is over by now.
         let lately = ratio(block[0], block[1]).is_none_or(|r| r > rule.max || block[0] * rule.max < 1.0);

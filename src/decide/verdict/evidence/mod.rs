@@ -21,6 +21,7 @@ mod health;
 mod latency;
 mod literal;
 mod output;
+mod packed;
 mod process;
 mod roster;
 mod sample;

@@ -5,8 +5,9 @@
 //! block. M = mean of S(g) + the mass that is left. While the null hypothesis holds, the mean of M is at most 1 at every
 //! moment, and M ever reaches x with a probability of at most 1/x. All in logarithms.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
+
+use super::packed;
 
 /// ln(e^a + e^b).
 pub fn ln_add(a: f64, b: f64) -> f64 {
@@ -16,8 +17,10 @@ pub fn ln_add(a: f64, b: f64) -> f64 {
 }
 
 /// The S(g) of one test.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Process<const G: usize> {
+    #[serde(with = "packed")]
     pub ln: [f64; G],
 }
 
@@ -36,7 +39,7 @@ impl<const G: usize> Process<G> {
     /// To the precision in which it is stored, so that a restart changes nothing.
     pub fn round(&mut self) {
         for ln in &mut self.ln {
-            *ln = f64::from(short(*ln));
+            *ln = packed::round(*ln);
         }
     }
 
@@ -48,36 +51,6 @@ impl<const G: usize> Process<G> {
     /// ln M, with the prior mass that is left.
     pub fn ln_m(&self, left: f64) -> f64 {
         mean(&self.ln, left)
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "seven digits are enough for evidence")]
-const fn short(ln: f64) -> f32 {
-    ln as f32
-}
-
-/// Stored as the bytes of 32-bit floats in base64: JSON has no infinity, and a Release has little room.
-impl<const G: usize> Serialize for Process<G> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let bytes: Vec<u8> = self.ln.iter().flat_map(|ln| short(*ln).to_le_bytes()).collect();
-        s.serialize_str(&STANDARD_NO_PAD.encode(bytes))
-    }
-}
-
-impl<'de, const G: usize> Deserialize<'de> for Process<G> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let bytes = STANDARD_NO_PAD.decode(String::deserialize(d)?).map_err(de::Error::custom)?;
-        if bytes.len() != 4 * G {
-            return Err(de::Error::custom(format!("{} bytes instead of {}", bytes.len(), 4 * G)));
-        }
-        let mut out = Self::default();
-        for (ln, bytes) in out.ln.iter_mut().zip(bytes.chunks_exact(4)) {
-            *ln = f64::from(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-            if ln.is_nan() {
-                return Err(de::Error::custom("not a number"));
-            }
-        }
-        Ok(out)
     }
 }
 

@@ -97,7 +97,7 @@ impl Roster {
                 }
                 pod.lagging = false;
                 if gap > 0.0 {
-                    self.gaps.push_back(gap);
+                    self.gaps.push_back((gap * 1000.0).round() / 1000.0);
                 }
             }
         }

@@ -61,6 +61,7 @@ pub struct State {
 
 /// A change of the candidate's share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(f64, f64, f64, bool)", into = "(f64, f64, f64, bool)")]
 pub struct Weight {
     /// The last sample with the old one.
     pub after: f64,
@@ -69,6 +70,18 @@ pub struct Weight {
     pub weight: f64,
     /// The first share above 0: nothing has to settle.
     pub first: bool,
+}
+
+impl From<(f64, f64, f64, bool)> for Weight {
+    fn from((after, at, weight, first): (f64, f64, f64, bool)) -> Self {
+        Self { after, at, weight, first }
+    }
+}
+
+impl From<Weight> for (f64, f64, f64, bool) {
+    fn from(w: Weight) -> Self {
+        (w.after, w.at, w.weight, w.first)
+    }
 }
 
 /// A verdict Bad stays.
