@@ -1,6 +1,7 @@
 //! `haldane judge`: replays a recording through the engine, without a cluster. One line of JSON out per line in.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, BufRead, Write},
     path::{Path, PathBuf},
@@ -8,12 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use serde_json::{Map, Number, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::pipe::closed;
 use crate::{
     api::{checks::Checks, units::Span},
-    decide::verdict::evidence::{Config, Engine, Sample},
+    decide::verdict::evidence::{Config, Engine, Finding, Output, Sample},
 };
 
 pub const FORMAT: &str = "\
@@ -135,27 +137,120 @@ fn replay(input: impl BufRead, engine: &mut Engine, trace: bool, out: &mut impl 
             bail!("{}: t falls from {last} to {}", at(), sample.t);
         }
         last = sample.t;
-        let answer = answer(engine, &sample, trace);
-        serde_json::to_writer(&mut *out, &answer)?;
-        out.write_all(b"\n")?;
+        answer(engine, &sample, trace, out)?;
     }
     Ok(())
 }
 
-fn answer(engine: &mut Engine, sample: &Sample, trace: bool) -> Value {
-    let output = engine.tick(sample);
-    let number = |value: f64| Number::from_f64(value).map_or(Value::Null, Value::Number);
-    let mut answer = json!({
-        "t": number(output.t),
-        "verdict": output.verdict,
-        "reason": output.reason,
-        "sentence": output.sentence,
-        "ln_e": output.ln_e.map_or(Value::Null, number),
-        "advance": output.advance,
-    });
-    if trace {
-        let tests: Map<String, Value> = engine.tests().into_iter().map(|(name, ln)| (name, number(ln))).collect();
-        answer["tests"] = Value::Object(tests);
+/// A line of the answer.
+#[derive(Serialize)]
+struct Answer<'a> {
+    t: f64,
+    verdict: Finding,
+    reason: &'a str,
+    sentence: &'a str,
+    ln_e: Option<f64>,
+    advance: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests: Option<BTreeMap<String, f64>>,
+}
+
+fn answer(engine: &mut Engine, sample: &Sample, trace: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let Output { t, verdict, reason, sentence, ln_e, advance, .. } = &engine.tick(sample);
+    let tests = trace.then(|| engine.tests().into_iter().filter(|(_, ln)| ln.is_finite()).collect());
+    let ln_e = ln_e.filter(|ln| ln.is_finite());
+    let answer = Answer { t: *t, verdict: *verdict, reason, sentence, ln_e, advance: *advance, tests };
+    serde_json::to_writer(&mut *out, &answer)?;
+    Ok(out.write_all(b"\n")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"t": 12, "weight": 0.05, "provider": "ok", "pods": {"c1": {"arm": "canary", "start": 0, "ready": true, "restarts": 0, "scraped": 11.3, "total": 120, "bad": 2, "le": {"0.1": 80, "0.5": 110, "+Inf": 120}}, "s1": {"arm": "stable", "start": -86400, "ready": true, "restarts": 1, "scraped": 10, "total": 5000}}}"#;
+
+    fn judged(input: &str) -> (String, Option<String>) {
+        let (mut out, mut engine) = (Vec::new(), Engine::new(Config::new(&Checks::default(), 3600.0)));
+        let error = replay(input.as_bytes(), &mut engine, true, &mut out).err().map(|e| format!("{e:#}"));
+        (String::from_utf8(out).unwrap(), error)
     }
-    answer
+
+    #[test]
+    fn each_line_is_answered_by_one() {
+        let (out, error) = judged(&format!("{GOOD}\n\n{}\n", GOOD.replace("\"t\": 12", "\"t\": 17")));
+        assert_eq!(error, None);
+        let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["t"], &lines[0]["verdict"], &lines[0]["ln_e"]),
+            (&12.0.into(), &"Watching".into(), &Value::Null)
+        );
+        assert!(lines[0]["tests"]["errors"].is_number() && lines[0]["advance"] == false);
+        assert_eq!(judged(""), (String::new(), None), "an empty recording is judged at once");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named() {
+        for (wrong, problem) in [
+            ("{".to_owned(), "EOF"),
+            (GOOD.replace("\"t\": 12, ", ""), "missing field `t`"),
+            (GOOD.replace("canary", "blue"), "unknown variant `blue`"),
+            (GOOD.replace("0.05", "5"), "weight is 5"),
+            (GOOD.replace("\"t\": 12", "\"t\": 11"), "t falls from 12 to 11"),
+            (GOOD.replace("\"total\": 120", "\"total\": -1"), "pods.c1.total: -1 is no counter"),
+            (GOOD.replace("\"0.1\"", "\"fast\""), "'fast' is no bound in seconds"),
+            (GOOD.replace("\"total\": 120", "\"total\": 1e999"), "number out of range"),
+        ] {
+            let (out, error) = judged(&format!("{GOOD}\n{wrong}\n"));
+            assert_eq!(out.lines().count(), 1, "{wrong}");
+            let error = error.unwrap();
+            assert!(error.starts_with("line 2: ") && error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_of_the_config_is_named() {
+        for (text, field) in [
+            ("errorRat: {max: 5%}", "errorRat"),
+            ("errorRate: {maximum: 5%}", "errorRate.maximum"),
+            ("sequential: {alfa: 1%}", "sequential.alfa"),
+            ("metrics: [{name: a, query: q, mustNotDrop: 5%, mustNotFall: 5%}]", "metrics[0].mustNotFall"),
+            ("latency: {p: null}", "latency.p"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert_eq!(error, format!("unknown field {field}"), "{text}");
+        }
+        assert!(parse("errorRate: {max: 500%}").is_err());
+        assert!(parse("metrics: [{name: a, query: q}]").unwrap_err().to_string().contains("either mustNotDrop or"));
+        assert!(parse("[1]").is_err());
+        for text in ["", "{}", "sequential: {alpha: 1%}", "provider: prometheus\nmetrics: []\nsmoke: null"] {
+            assert_eq!(parse(text).unwrap().sequential, Checks::default().sequential, "{text}");
+        }
+        let checks = parse("sequential: {tolerance: \"2\", requireProof: false}\nstrict: true\nwarmUp: 10s").unwrap();
+        assert!((checks.sequential.tolerance.value() - 2.0).abs() < 1e-12 && checks.strict);
+    }
+
+    proptest! {
+        #[test]
+        fn no_recording_panics(lines in prop::collection::vec(".{0,80}", 0..4), at in 0..400_usize, byte in any::<u8>()) {
+            let _ = judged(&lines.join("\n"));
+            let mut bytes = GOOD.as_bytes().to_vec();
+            let at = at.min(bytes.len() - 1);
+            bytes[at] = byte;
+            let (out, error) = judged(&String::from_utf8_lossy(&bytes));
+            prop_assert!(error.is_some() || out.lines().count() <= 1, "{out}");
+            prop_assert!(!out.contains("NaN") && !out.contains("inf"));
+        }
+
+        #[test]
+        fn no_config_panics(text in ".{0,60}", key in "[a-zA-Z]{1,12}", value in "[0-9a-z%\\[\\]{}:., ]{0,12}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("{key}: {value}"));
+            let _ = parse(&format!("errorRate: {{max: {value}}}"));
+            let _ = parse(&format!("sequential: {{{key}: {value}}}"));
+        }
+    }
 }

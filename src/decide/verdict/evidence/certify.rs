@@ -11,11 +11,13 @@ pub struct Proof {
     /// The candidate's requests in this step, and those that failed.
     pub requests: f64,
     pub failed: f64,
+    /// Those whose latency counted.
+    pub timed: f64,
 }
 
 impl Default for Proof {
     fn default() -> Self {
-        Self { process: Process::starting(0.0), requests: 0.0, failed: 0.0 }
+        Self { process: Process::starting(0.0), requests: 0.0, failed: 0.0, timed: 0.0 }
     }
 }
 

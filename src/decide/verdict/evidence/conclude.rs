@@ -43,7 +43,7 @@ impl Engine {
         let word = self.word(sample, health, &members);
         let holds = !matches!(word.finding, Finding::Healthy | Finding::Watching)
             || matches!(word.reason, Reason::Unwell | Reason::Starting | Reason::NoWeight);
-        let advance = !holds && proven.enough && (proven.certain || !self.config.require_proof);
+        let advance = !holds && proven.enough && !leans(&members) && (proven.certain || !self.config.require_proof);
         let seen = self.state.totals[0] > 0.0 || self.state.share.missed > 0.0;
         Output {
             t: sample.t,
@@ -99,8 +99,8 @@ impl Engine {
         if let Health::Shared(sentence) = health {
             return Word::new(Finding::EnvironmentDegraded, Reason::Degraded, sentence);
         }
-        for (index, suffering) in state.suffering.iter().enumerate() {
-            if suffering.both() && !self.config.strict {
+        for (index, (suffering, stand)) in state.suffering.iter().zip(&state.stands).enumerate() {
+            if (suffering.both() || *stand == Stand::Shared) && !self.config.strict {
                 return Word::new(Finding::EnvironmentDegraded, Reason::Degraded, sentence::degraded(self, index));
             }
         }
@@ -115,7 +115,7 @@ impl Engine {
         if let Health::Unwell(sentence) = health {
             return Word::new(Finding::Watching, Reason::Unwell, sentence);
         }
-        self.waiting(sample)
+        self.waiting(sample, members)
     }
 
     /// A pod that certainly differs from its brothers, and makes the candidate look bad.
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Nothing speaks against it.
-    fn waiting(&self, sample: &Sample) -> Word {
+    fn waiting(&self, sample: &Sample, members: &[Member]) -> Word {
         let watching = |reason, sentence: String| Word::new(Finding::Watching, reason, sentence);
         if sample.weight <= 0.0 {
             return watching(Reason::NoWeight, "the candidate gets no traffic".into());
@@ -139,6 +139,9 @@ impl Engine {
         }
         let proven = self.proven(sample);
         let counts = lately(&self.state);
+        if leans(members) {
+            return watching(Reason::Leaning, sentence::leaning(&counts));
+        }
         if proven.certain && proven.enough {
             return Word::new(Finding::Healthy, Reason::Certified, sentence::certified(self, &counts));
         }
@@ -149,7 +152,9 @@ impl Engine {
     fn proven(&self, sample: &Sample) -> Proven {
         let (config, proof) = (&self.config, &self.state.proof);
         let phi = self.state.dispersion.errors(config.phi_floor);
-        let missing = (config.min_requests - proof.requests).max(0.0);
+        // Latency is judged only past the pods' first moments: as many requests must have been timed then.
+        let timed = if self.state.bounds.is_empty() { proof.requests } else { proof.timed.min(proof.requests) };
+        let missing = (config.min_requests - timed).max(0.0);
         let to_prove = proof.needed(config.error_max, config.beta, phi);
         Proven {
             enough: sample.weight > 0.0 && proof.requests > 0.0 && missing <= 1e-6,
@@ -157,6 +162,11 @@ impl Engine {
             needed: to_prove.map(|n| n.max(missing)),
         }
     }
+}
+
+/// Some family is no longer indifferent: e = 3. It does not convict, but it is no time to give it more traffic.
+fn leans(members: &[Member]) -> bool {
+    members.iter().any(|m| m.ln_e >= 1.1 && (m.admitted || m.contested.is_some()))
 }
 
 /// Where the step's proof stands.

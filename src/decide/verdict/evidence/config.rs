@@ -30,6 +30,9 @@ pub struct Config {
     pub latency_for: f64,
     pub health_failures: u32,
     pub metrics: Vec<Metric>,
+    /// A router shares the requests out. False where connections are shared by the number of pods: there a candidate may
+    /// rightly get nothing for a while.
+    pub routed: bool,
     /// How long the release is planned to take from its first sample on.
     pub horizon: f64,
 }
@@ -77,6 +80,7 @@ impl Config {
                     by: m.must_not_drop.or(m.must_not_rise).map_or(0.0, crate::api::units::Percent::ratio),
                 })
                 .collect(),
+            routed: true,
             horizon: if horizon.is_finite() && horizon > 0.0 { horizon } else { 3600.0 },
         }
     }

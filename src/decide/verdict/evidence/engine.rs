@@ -126,7 +126,7 @@ impl Engine {
             }
             state.proof = Proof::default();
         }
-        let serves = sample.weight > 0.0 && self.roster.alive(Arm::Canary).any(|(_, p)| p.ready);
+        let serves = self.config.routed && sample.weight > 0.0 && self.roster.alive(Arm::Canary).any(|(_, p)| p.ready);
         match (serves, state.share.from) {
             (false, _) => state.share.restart(None),
             (true, None) => state.share.restart(Some(sample.t)),
@@ -189,6 +189,7 @@ impl Engine {
         }
         if state.weights.last().is_some_and(|w| block.from >= w.at && w.weight > 0.0) {
             state.proof.update(counts.n_canary, counts.e_canary, config.error_max, phi);
+            state.proof.timed += block.canary_warm.timed();
         }
         if state.onset.left >= 1.0 && counts.n_canary <= 0.0 {
             return; // the candidate has not begun

@@ -1,5 +1,7 @@
 //! All tests together: a weighted mean of e-values is an e-value, whatever ties the tests together.
 
+use std::borrow::Cow;
+
 use super::{
     block::Block, curve::Row, engine::Engine, factor::Counts, latency::limit_bound, process::ln_add, sample::Arm,
     spread::Family, state::Reason,
@@ -19,7 +21,7 @@ const DOUBT: f64 = 1.1;
 /// One family of tests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
-    pub name: String,
+    pub name: Cow<'static, str>,
     pub reason: Reason,
     pub weight: f64,
     pub ln_e: f64,
@@ -50,8 +52,8 @@ impl Engine {
     pub(super) fn members(&self) -> Vec<Member> {
         let (state, config) = (&self.state, &self.config);
         let (left, alpha) = (state.onset.left, config.alpha);
-        let member = |name: &str, reason, weight, ln_e| Member {
-            name: name.to_owned(),
+        let member = |name: Cow<'static, str>, reason, weight, ln_e| Member {
+            name,
             reason,
             weight,
             ln_e,
@@ -70,20 +72,25 @@ impl Engine {
         let slow = limit_bound(&state.bounds, config.latency_max).unwrap_or(0);
         let slow = (0..=slow).map(|bound| state.recent[0].slow(bound)).fold(0.0, f64::max);
         let mut members = vec![
-            judged(member("errors", reason, ERRORS, regression), Family::Errors, state.totals[1] >= MIN_BAD),
+            judged(member("errors".into(), reason, ERRORS, regression), Family::Errors, state.totals[1] >= MIN_BAD),
             judged(
-                member("latency", Reason::Latency, LATENCY, state.latency.ln_e(left, config, &state.recent[0])),
+                member("latency".into(), Reason::Latency, LATENCY, state.latency.ln_e(left, config, &state.recent[0])),
                 Family::Latency,
                 slow >= MIN_BAD,
             ),
         ];
-        let mut share = member("share", Reason::RoutingBroken, SHARE, state.share.ln_e());
+        let mut share = member("share".into(), Reason::RoutingBroken, SHARE, state.share.ln_e());
         share.admitted = state.share.starved();
         members.push(share);
         #[expect(clippy::cast_precision_loss, reason = "a handful")]
         let count = config.metrics.len().max(1) as f64;
         for (index, metric) in config.metrics.iter().enumerate() {
-            members.push(member(&metric.name, Reason::Metric, SERIES / count, state.series.ln_e(index, left)));
+            members.push(member(
+                metric.name.clone().into(),
+                Reason::Metric,
+                SERIES / count,
+                state.series.ln_e(index, left),
+            ));
         }
         if config.metrics.is_empty() {
             members[0].weight += SERIES;
@@ -170,7 +177,7 @@ impl Engine {
         for (bound, process) in state.bounds.iter().zip(&state.latency.slow) {
             tests.push((format!("latency.above.{bound}"), process.ln_m(left)));
         }
-        tests.extend(self.members().into_iter().map(|m| (m.name, m.ln_e)));
+        tests.extend(self.members().into_iter().map(|m| (m.name.into_owned(), m.ln_e)));
         tests.retain(|(_, ln)| ln.is_finite());
         tests
     }

@@ -75,7 +75,13 @@ impl Latency {
     }
 
     /// Takes back what may not have happened yet; `edge`: by bound.
-    pub fn doubt(&mut self, edge: impl Fn(usize) -> Counts, bounds: &[f64], config: &Config, phi: impl Fn(usize) -> f64) {
+    pub fn doubt(
+        &mut self,
+        edge: impl Fn(usize) -> Counts,
+        bounds: &[f64],
+        config: &Config,
+        phi: impl Fn(usize) -> f64,
+    ) {
         for (bound, process) in self.slow.iter_mut().enumerate() {
             let (edge, phi) = (edge(bound), phi(bound));
             for (g, ln) in process.ln.iter_mut().enumerate() {

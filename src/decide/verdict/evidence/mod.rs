@@ -18,6 +18,7 @@ mod factor;
 mod families;
 mod grid;
 mod health;
+mod interval;
 mod latency;
 mod literal;
 mod output;
@@ -40,4 +41,10 @@ pub use sample::{Arm, PodSample, Provider, Sample};
 pub use state::State;
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod semantics;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{
-    curve::{BOUNDS, Curve, Layout, Row, bound},
+    curve::{BOUNDS, Curve, Layout, bound},
     sample::{Arm, PodSample, Provider, Sample},
 };
 
@@ -79,7 +79,10 @@ impl Roster {
         let down = sample.provider == Provider::Down;
         let mut newest = self.newest;
         for (name, seen) in &sample.pods {
-            let pod = self.pods.entry(name.clone()).or_insert_with(|| Pod::new(seen, began, sample.t));
+            if !self.pods.contains_key(name) {
+                self.pods.insert(name.clone(), Pod::new(seen, began, sample.t));
+            }
+            let Some(pod) = self.pods.get_mut(name) else { continue };
             if pod.gone || pod.arm != seen.arm {
                 *pod = Pod::new(seen, began, sample.t); // another one of the same name
             }
@@ -151,7 +154,6 @@ impl Roster {
     pub fn alive(&self, arm: Arm) -> impl Iterator<Item = (&String, &Pod)> + Clone {
         self.of(arm).filter(|(_, p)| !p.gone)
     }
-
 
     /// Forgets scrapes before `time`, and pods that were gone by then.
     pub fn forget(&mut self, time: f64) {

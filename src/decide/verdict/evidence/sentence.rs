@@ -126,6 +126,10 @@ pub fn certified(engine: &Engine, counts: &Counts) -> String {
     format!("error rate proven below {} % in this step: {}", 100.0 * engine.config.error_max, both(counts, "failed"))
 }
 
+pub fn leaning(counts: &Counts) -> String {
+    format!("looks worse than the stable version, not yet certain: {}", both(counts, "failed"))
+}
+
 pub fn needed(engine: &Engine, counts: &Counts, needed: Option<f64>) -> String {
     let seen = both(counts, "failed");
     match needed {

@@ -11,6 +11,7 @@ use super::{
     curve::Row,
     factor::{self, Counts},
     grid::ROUGH,
+    packed,
     process::{Process, ln_add, mean, update},
 };
 
@@ -20,6 +21,10 @@ pub const PLACES: usize = 5;
 pub const PICKS: usize = 2;
 /// The others must lean this far at least: e = 3.
 const LEAN: f64 = 1.1;
+/// Latencies of one process hang together: e = 20.
+const LEAN_LATENCY: f64 = 3.0;
+/// One bad request of theirs is a chance.
+const OTHERS_BAD: f64 = 2.0;
 /// From here on it is certain that a pod differs: e = 20.
 const DIFFERS: f64 = 3.0;
 /// Others that serve less than this part of the requests have no say.
@@ -35,6 +40,9 @@ pub struct Place {
     pub hash: u64,
     /// Its requests lately.
     pub requests: f32,
+    /// Its bad requests in all: failed ones, and slow ones by each bound.
+    #[serde(with = "packed")]
+    bad: [f64; 1 + PICKS],
     logs: Process<LOGS>,
 }
 
@@ -90,6 +98,14 @@ impl Place {
             Family::Latency => (1..=PICKS).map(|what| self.ln(what, true, left)).fold(f64::NEG_INFINITY, f64::max),
         }
     }
+
+    /// Bad requests, at the bound with the most.
+    fn bad(&self, family: Family) -> f64 {
+        match family {
+            Family::Errors => self.bad[0],
+            Family::Latency => self.bad[1..].iter().copied().fold(0.0, f64::max),
+        }
+    }
 }
 
 impl Spread {
@@ -100,7 +116,7 @@ impl Spread {
             return found;
         }
         let spent = (1.0 - left).ln();
-        let fresh = Place { hash, requests: 0.0, logs: Process::starting(spent) };
+        let fresh = Place { hash, requests: 0.0, bad: [0.0; 1 + PICKS], logs: Process::starting(spent) };
         if let Some(free) = self.places.iter().position(|p| !alive(p.hash)) {
             self.places[free] = fresh;
             free
@@ -127,12 +143,14 @@ impl Spread {
         for (place, (row, warm)) in self.places.iter_mut().zip(rows) {
             let rest = block.canary.since(row);
             let (own, others) = (errors(row, &rest), errors(&rest, &block.stable));
+            place.bad[0] = packed::round(place.bad[0] + own.e_canary);
             place.take(0, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi.0);
             place.take(0, true, ln_mass, |g| lean(&others, config.error_max, phi.0, g, block.comparable));
             let rest = block.canary_warm.since(warm);
             for (n, bound) in self.picks.into_iter().flatten().enumerate() {
                 let phi = phi.1(bound);
                 let (own, others) = (slow(warm, &rest, bound), slow(&rest, &block.stable_warm, bound));
+                place.bad[1 + n] = packed::round(place.bad[1 + n] + own.e_canary);
                 place.take(1 + n, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi);
                 place.take(1 + n, true, ln_mass, |g| lean(&others, config.latency_share, phi, g, block.comparable));
             }
@@ -151,9 +169,14 @@ impl Spread {
             return true;
         }
         let convict = -alpha.ln();
+        let lean = match family {
+            Family::Errors => LEAN,
+            Family::Latency => LEAN_LATENCY,
+        };
+        let bad: f64 = self.places.iter().map(|p| p.bad(family)).sum();
         self.heard().all(|place| {
-            let needed = (LEAN + place.ln_differs(family, left)).clamp(LEAN.min(convict), convict);
-            place.ln_others(family, left) >= needed
+            let needed = (lean + place.ln_differs(family, left)).clamp(lean.min(convict), convict);
+            bad - place.bad(family) >= OTHERS_BAD - 1e-6 && place.ln_others(family, left) >= needed
         })
     }
 

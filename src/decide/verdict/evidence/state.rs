@@ -113,6 +113,7 @@ pub enum Reason {
     Starting,
     Unwell,
     Collecting,
+    Leaning,
     Proving,
     Certified,
 }
@@ -138,6 +139,7 @@ impl Reason {
             Self::Starting => "Starting",
             Self::Unwell => "Unwell",
             Self::Collecting => "Collecting",
+            Self::Leaning => "Leaning",
             Self::Proving => "Proving",
             Self::Certified => "Certified",
         }
