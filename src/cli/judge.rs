@@ -192,6 +192,24 @@ mod tests {
         assert_eq!(judged(""), (String::new(), None), "an empty recording is judged at once");
     }
 
+    /// What the documentation shows is what is said.
+    #[test]
+    fn the_example_of_the_documentation_is_true() {
+        let docs = include_str!("../../docs/verdict.md");
+        let mut engine = Engine::new(Config::new(&Checks::default(), 3600.0));
+        let (mut out, recording) = (Vec::new(), include_str!("../../tests/data/evidence/failing.jsonl"));
+        replay(recording.as_bytes(), &mut engine, false, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let shown: Vec<&str> = docs.lines().map(str::trim).filter(|l| l.starts_with("{\"t\":")).collect();
+        assert!(shown.len() >= 3);
+        for line in shown {
+            assert!(out.lines().any(|said| said == line), "{line}\nis not among\n{out}");
+        }
+        for field in ["sequential.phiFloor", "minRequests", "settleScrapes", "`weight`", "`pods.NAME.le`"] {
+            assert!(docs.contains(field), "{field}");
+        }
+    }
+
     #[test]
     fn a_line_that_cannot_be_read_is_named() {
         for (wrong, problem) in [

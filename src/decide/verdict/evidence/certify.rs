@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{factor, grid::SAFE_ODDS, process::Process};
+use super::{factor, grid::SAFE_ODDS, packed, process::Process};
 
 /// The proof of the present step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ impl Default for Proof {
 
 impl Proof {
     pub fn update(&mut self, n: f64, e: f64, limit: f64, phi: f64) {
-        self.requests += n;
-        self.failed += e;
+        self.requests = packed::milli(self.requests + n);
+        self.failed = packed::milli(self.failed + e);
         if limit > 0.0 && limit < 1.0 {
             self.process.update(f64::NEG_INFINITY, |g| factor::threshold(n, e, limit, SAFE_ODDS[g], phi));
             self.process.round();

@@ -73,10 +73,8 @@ impl Engine {
             }
             for (index, reason) in [Reason::ErrorRate, Reason::Latency].into_iter().enumerate() {
                 let contested = members.get(index).is_some_and(|m| m.contested.is_some());
-                if let Stand::Convicted(counts) = &self.state.stands[index]
-                    && (config.strict || !contested)
-                {
-                    return Some((reason, sentence::literal(self, index, counts)));
+                if self.state.stands[index] == Stand::Convicted && (config.strict || !contested) {
+                    return Some((reason, sentence::literal(self, index, &self.state.literal[index].counts())));
                 }
             }
         }
@@ -157,7 +155,7 @@ impl Engine {
         let missing = (config.min_requests - timed).max(0.0);
         let to_prove = proof.needed(config.error_max, config.beta, phi);
         Proven {
-            enough: sample.weight > 0.0 && proof.requests > 0.0 && missing <= 1e-6,
+            enough: sample.weight > 0.0 && proof.requests > 0.0 && missing <= 0.01,
             certain: to_prove == Some(0.0) || config.error_max >= 1.0,
             needed: to_prove.map(|n| n.max(missing)),
         }

@@ -82,8 +82,9 @@ struct Raw {
     timed_known: bool,
 }
 
-fn usable(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
+/// Whether a counter can mean it: above this limit it would no longer count single requests.
+pub fn usable(value: f64) -> bool {
+    (0.0..=9e15).contains(&value)
 }
 
 /// `0.5` and `+Inf` as Prometheus writes them.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::factor::{self, Counts};
+use super::{
+    factor::{self, Counts},
+    packed,
+};
 
 /// The odds of the limit that count as suffering.
 const ODDS: f64 = 3.0;
@@ -26,7 +29,9 @@ impl Suffering {
             return;
         }
         let fade = (-seconds / FADES).exp();
-        let step = |sum: f64, n: f64, e: f64| (sum * fade + factor::threshold(n, e, limit, ODDS, phi)).clamp(0.0, CAP);
+        let step = |sum: f64, n: f64, e: f64| {
+            packed::milli(sum * fade + factor::threshold(n, e, limit, ODDS, phi)).clamp(0.0, CAP)
+        };
         self.canary = step(self.canary, counts.n_canary, counts.e_canary);
         self.stable = step(self.stable, counts.n_stable, counts.e_stable);
     }

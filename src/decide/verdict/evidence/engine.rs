@@ -12,17 +12,18 @@ use super::{
     latency::limit_bound,
     literal::Rule,
     output::Output,
+    packed,
     roster::Roster,
-    sample::{Arm, Sample},
+    sample::{Arm, LAST, Sample},
     series,
-    spread::{PICKS, PLACES, Spread},
+    spread::{PICKS, PLACES, Spread, hash},
     state::{State, Weight},
 };
 
 /// Seconds after which what happened counts half as "lately".
 const LATELY: f64 = 120.0;
 /// Pods whose first moments are remembered over a restart.
-const REMEMBERED: usize = 8;
+const REMEMBERED: usize = 5;
 
 /// Judges one candidate against the stable version, sample after sample.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ impl Engine {
         self.see(sample);
         for (name, pod) in &mut self.roster.pods {
             // Who was in his first moments is remembered; the others were ready long before.
-            if pod.ready_since.is_some() && !self.state.young.contains_key(name) {
+            if pod.ready_since.is_some() && known_of(&self.state.young, hash(name)).is_none() {
                 pod.ready_since = Some(pod.start);
             }
         }
@@ -62,8 +63,9 @@ impl Engine {
     /// Judges. Samples come in the order of their time; one that is older than the last is only taken in.
     pub fn tick(&mut self, sample: &Sample) -> Output {
         let mut sample = std::borrow::Cow::Borrowed(sample);
-        if !sample.t.is_finite() || sample.t < self.state.now && self.state.began.is_some() {
-            sample.to_mut().t = self.state.now; // a clock that jumped back
+        let began = self.state.began.is_some();
+        if sample.t.is_nan() || sample.t.abs() > LAST || began && sample.t < self.state.now {
+            sample.to_mut().t = self.state.now; // a clock that jumped
         }
         if !(0.0..=1.0).contains(&sample.weight) {
             let weight = sample.weight.clamp(0.0, 1.0);
@@ -99,13 +101,14 @@ impl Engine {
         let known = self.state.began.is_some();
         let began = *self.state.began.get_or_insert(sample.t);
         self.roster.take(sample, began, self.config.latency_max, self.state.watermark);
-        if known {
+        if known && !(self.state.young.is_empty() && self.state.restarts.is_empty()) {
             for (name, pod) in &mut self.roster.pods {
-                if let Some(since) = self.state.young.get(name) {
-                    pod.ready_since = Some(pod.ready_since.map_or(*since, |s| s.min(*since)));
+                let hash = hash(name);
+                if let Some(since) = known_of(&self.state.young, hash) {
+                    pod.ready_since = Some(pod.ready_since.map_or(since, |s| s.min(since)));
                 }
-                if let Some(before) = self.state.restarts.get(name) {
-                    pod.restarts_before = *before;
+                if let Some(before) = known_of(&self.state.restarts, hash) {
+                    pod.restarts_before = before;
                 }
             }
         }
@@ -121,7 +124,7 @@ impl Engine {
         if changed {
             let after = if last.is_none() { sample.t } else { state.now };
             state.weights.push(Weight { after, at: sample.t, weight: sample.weight, first });
-            if state.weights.len() > 6 {
+            if state.weights.len() > 3 {
                 state.weights.remove(1); // the first tells that there was one
             }
             state.proof = Proof::default();
@@ -189,7 +192,7 @@ impl Engine {
         }
         if state.weights.last().is_some_and(|w| block.from >= w.at && w.weight > 0.0) {
             state.proof.update(counts.n_canary, counts.e_canary, config.error_max, phi);
-            state.proof.timed += block.canary_warm.timed();
+            state.proof.timed = packed::milli(state.proof.timed + block.canary_warm.timed());
         }
         if state.onset.left >= 1.0 && counts.n_canary <= 0.0 {
             return; // the candidate has not begun
@@ -197,7 +200,7 @@ impl Engine {
         for (sum, n) in
             state.totals.iter_mut().zip([counts.n_canary, counts.e_canary, counts.n_stable, counts.e_stable])
         {
-            *sum += n;
+            *sum = packed::round(*sum + n);
         }
         if !block.settled {
             return;
@@ -212,13 +215,7 @@ impl Engine {
         pick(&mut state.spread, &state.bounds, config, &state.recent[1]);
         state.spread.update(block, &rows, config, (phi, &phi_slow), ln_mass);
         for (place, (row, _)) in state.spread.places.iter_mut().zip(&rows) {
-            let mut requests = Row::default();
-            requests.0[0] = f64::from(place.requests);
-            requests.fade(fade, row);
-            #[expect(clippy::cast_possible_truncation, reason = "it was rounded to this precision")]
-            {
-                place.requests = requests.requests() as f32;
-            }
+            place.serve(row.requests(), fade);
         }
     }
 
@@ -233,25 +230,26 @@ impl Engine {
 
     /// Keeps what a restart could not read again.
     fn remember(&mut self, now: f64) {
-        let ours = || self.roster.alive(Arm::Canary);
-        let young = ours().filter(|(_, p)| p.warming(now - 300.0, self.config.warm_up));
-        let young = young.filter_map(|(name, p)| Some((name, p.ready_since?)));
-        if !young.clone().all(|(name, since)| self.state.young.get(name) == Some(&since))
-            || self.state.young.len() != young.clone().count().min(REMEMBERED)
-        {
-            self.state.young = young.take(REMEMBERED).map(|(name, since)| (name.clone(), since)).collect();
-        }
+        let Self { config, state, roster, .. } = self;
+        let ours = || roster.alive(Arm::Canary);
+        // Longer than a restart may take, so that nobody is young again.
+        let young = ours().filter(|(_, p)| p.warming(now - 300.0, config.warm_up));
+        state.young.clear();
+        state.young.extend(young.filter_map(|(name, p)| Some((hash(name), p.ready_since?))).take(REMEMBERED));
         let before = ours().filter(|(_, p)| p.restarts_before > 0);
-        if self.state.restarts.len() != before.clone().count().min(REMEMBERED) {
-            self.state.restarts = before.take(REMEMBERED).map(|(name, p)| (name.clone(), p.restarts_before)).collect();
-        }
+        state.restarts.clear();
+        state.restarts.extend(before.map(|(name, p)| (hash(name), p.restarts_before)).take(REMEMBERED));
     }
+}
+
+fn known_of<T: Copy>(of: &[(u32, T)], hash: u32) -> Option<T> {
+    of.iter().find(|(h, _)| *h == hash).map(|(_, value)| *value)
 }
 
 /// Each place's part of a block.
 fn places(spread: &mut Spread, roster: &Roster, block: &Block, warm_up: f64, left: f64) -> [(Row, Row); PLACES] {
     let mut rows = [(Row::default(), Row::default()); PLACES];
-    let alive = |hash: u64| roster.alive(Arm::Canary).any(|(name, _)| super::spread::hash(name) == hash);
+    let alive = |place: u32| roster.alive(Arm::Canary).any(|(name, _)| hash(name) == place);
     for (name, pod) in roster.of(Arm::Canary) {
         let row = pod.curve.between(block.from, block.to);
         if row.requests() <= 0.0 {

@@ -13,7 +13,7 @@ pub const ODDS: [f64; POINTS] = [1.3, 1.7, 2.3, 3.2, 4.6, 7.0, 11.0, 18.0, 32.0,
 pub const SAFE_ODDS: [f64; 6] = [0.75, 0.5, 0.3, 0.15, 0.05, 0.0];
 
 /// Latency bounds are many: each has a coarser grid.
-pub const COARSE: [f64; 6] = [1.5, 2.3, 4.6, 11.0, 32.0, 120.0];
+pub const COARSE: [f64; 5] = [1.5, 2.5, 5.5, 15.0, 60.0];
 
 /// Pods are compared with each other on a coarser grid still.
 pub const ROUGH: [f64; 4] = [1.7, 4.0, 12.0, 60.0];

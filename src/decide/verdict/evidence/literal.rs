@@ -29,8 +29,8 @@ pub enum Stand {
     Over,
     /// The stable version is above it as well.
     Shared,
-    /// For long enough: the counts of the whole time.
-    Convicted(Counts),
+    /// For long enough.
+    Convicted,
 }
 
 /// The last parts: what happened in them, both versions' requests and bad ones.
@@ -66,6 +66,12 @@ fn add(sums: &mut [f64], block: [f64; 4]) {
 }
 
 impl Literal {
+    /// What happened while it was exceeded.
+    pub const fn counts(&self) -> Counts {
+        let [n_canary, e_canary, n_stable, e_stable] = self.counts;
+        Counts { n_canary, e_canary, n_stable, e_stable }
+    }
+
     pub fn update(&mut self, rule: &Rule, counts: &Counts, to: f64, interval: f64) -> Stand {
         let window = (2.0 * interval).max((rule.hold / 2.0).min(60.0));
         #[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
@@ -115,7 +121,7 @@ impl Literal {
         if to - since < rule.hold || !enough || !above(ratio(n, e)) || shared(m, f) || !lately {
             Stand::Over
         } else {
-            Stand::Convicted(Counts { n_canary: n, e_canary: e, n_stable: m, e_stable: f })
+            Stand::Convicted
         }
     }
 }

@@ -6,12 +6,18 @@ use serde::{Deserialize, Deserializer, Serializer, de};
 
 #[expect(clippy::cast_possible_truncation, reason = "seven digits are enough for evidence")]
 const fn short(value: f64) -> f32 {
-    value as f32
+    let short = value as f32;
+    if short.is_infinite() && value.is_finite() { f32::MAX.copysign(short) } else { short }
 }
 
 /// To the precision in which it is kept.
 pub fn round(value: f64) -> f64 {
     f64::from(short(value))
+}
+
+/// To thousandths: what is kept as JSON numbers has no long tails.
+pub fn milli(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 /// `N` numbers; zeros at the end are left out.

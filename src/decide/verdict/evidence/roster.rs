@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     curve::{BOUNDS, Curve, Layout, bound},
-    sample::{Arm, PodSample, Provider, Sample},
+    sample::{Arm, LAST, PodSample, Provider, Sample},
 };
 
 /// Until two scrapes of a pod were seen.
@@ -167,12 +167,14 @@ impl Roster {
 impl Pod {
     fn new(seen: &PodSample, began: f64, now: f64) -> Self {
         let born = (seen.start >= began && seen.start <= now).then_some(seen.start);
+        // A start that is no time, or lies ahead of us, is now.
+        let start = if seen.start <= now { seen.start.max(-LAST) } else { now };
         Self {
             arm: seen.arm,
-            start: seen.start,
+            start,
             curve: Curve::new(born),
             ready: false,
-            ready_since: (seen.ready && now <= began).then_some(seen.start),
+            ready_since: (seen.ready && now <= began).then_some(start),
             failed_probes: 0,
             restarts_before: if born.is_some() { 0 } else { seen.restarts },
             restarts: seen.restarts,

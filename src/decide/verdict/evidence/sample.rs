@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::curve::bound;
+use super::curve::{bound, usable};
 
 /// All pods of both versions at one moment. Times are seconds of one clock, wherever its zero lies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,11 +71,14 @@ pub struct PodSample {
     pub terminated: Option<String>,
 }
 
+/// Times beyond it are none: it lies 30 000 years ahead.
+pub const LAST: f64 = 1e12;
+
 impl Sample {
     /// Whether all numbers can be meant. `Err` names the one that cannot.
     pub fn check(&self) -> Result<(), String> {
-        if !self.t.is_finite() {
-            return Err(format!("t is {}", self.t));
+        if self.t.abs() > LAST || self.t.is_nan() {
+            return Err(format!("t is {}, which is no time in seconds", self.t));
         }
         if !(0.0..=1.0).contains(&self.weight) {
             return Err(format!("weight is {}, and not between 0 and 1", self.weight));
@@ -89,7 +92,7 @@ impl Sample {
                 return Err(at("scraped", format!("{scraped} is no time")));
             }
             for (field, value) in [("total", pod.total), ("bad", pod.bad)] {
-                if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                if let Some(value) = value.filter(|v| !usable(*v)) {
                     return Err(at(field, format!("{value} is no counter")));
                 }
             }
@@ -97,7 +100,7 @@ impl Sample {
                 if bound(le).is_none() {
                     return Err(at("le", format!("'{le}' is no bound in seconds")));
                 }
-                if !(value.is_finite() && *value >= 0.0) {
+                if !usable(*value) {
                     return Err(at("le", format!("{value} is no counter")));
                 }
             }

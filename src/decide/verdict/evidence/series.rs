@@ -21,7 +21,7 @@ use crate::api::checks::MetricKind;
 /// Seconds between two looks at a gauge: what it shows changes slowly.
 const LOOK: f64 = 60.0;
 /// How much is bet on a gauge.
-const STAKES: [f64; COARSE.len()] = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9];
+const STAKES: [f64; COARSE.len()] = [0.1, 0.25, 0.45, 0.7, 0.9];
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {

@@ -37,12 +37,10 @@ const LOGS: usize = 2 * (1 + PICKS) * ROUGH.len();
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// Of the pod's name.
-    pub hash: u64,
-    /// Its requests lately.
-    pub requests: f32,
-    /// Its bad requests in all: failed ones, and slow ones by each bound.
+    pub hash: u32,
+    /// Its requests lately; its bad requests in all: failed ones, and slow ones by each bound.
     #[serde(with = "packed")]
-    bad: [f64; 1 + PICKS],
+    counts: [f64; 2 + PICKS],
     logs: Process<LOGS>,
 }
 
@@ -61,8 +59,8 @@ pub enum Family {
 }
 
 /// FNV-1a: the same in every build.
-pub fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+pub fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
 /// Where in the logs a process is: `what` is 0 for errors, 1 and on for the bounds.
@@ -99,24 +97,33 @@ impl Place {
         }
     }
 
+    /// It served; what it served earlier fades.
+    pub fn serve(&mut self, requests: f64, fade: f64) {
+        self.counts[0] = packed::round(self.counts[0] * fade + requests);
+    }
+
+    const fn requests(&self) -> f64 {
+        self.counts[0]
+    }
+
     /// Bad requests, at the bound with the most.
     fn bad(&self, family: Family) -> f64 {
         match family {
-            Family::Errors => self.bad[0],
-            Family::Latency => self.bad[1..].iter().copied().fold(0.0, f64::max),
+            Family::Errors => self.counts[1],
+            Family::Latency => self.counts[2..].iter().copied().fold(0.0, f64::max),
         }
     }
 }
 
 impl Spread {
     /// The place of a pod: its own, that of one that is gone, or one it shares. `alive`: the names of the pods there are.
-    pub fn place(&mut self, name: &str, alive: &dyn Fn(u64) -> bool, left: f64) -> usize {
+    pub fn place(&mut self, name: &str, alive: &dyn Fn(u32) -> bool, left: f64) -> usize {
         let hash = hash(name);
         if let Some(found) = self.places.iter().position(|p| p.hash == hash) {
             return found;
         }
         let spent = (1.0 - left).ln();
-        let fresh = Place { hash, requests: 0.0, bad: [0.0; 1 + PICKS], logs: Process::starting(spent) };
+        let fresh = Place { hash, counts: [0.0; 2 + PICKS], logs: Process::starting(spent) };
         if let Some(free) = self.places.iter().position(|p| !alive(p.hash)) {
             self.places[free] = fresh;
             free
@@ -124,7 +131,7 @@ impl Spread {
             self.places.push(fresh);
             self.places.len() - 1
         } else {
-            usize::try_from(hash % PLACES as u64).unwrap_or(0)
+            usize::try_from(hash).unwrap_or(0) % PLACES
         }
     }
 
@@ -143,14 +150,14 @@ impl Spread {
         for (place, (row, warm)) in self.places.iter_mut().zip(rows) {
             let rest = block.canary.since(row);
             let (own, others) = (errors(row, &rest), errors(&rest, &block.stable));
-            place.bad[0] = packed::round(place.bad[0] + own.e_canary);
+            place.counts[1] = packed::round(place.counts[1] + own.e_canary);
             place.take(0, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi.0);
             place.take(0, true, ln_mass, |g| lean(&others, config.error_max, phi.0, g, block.comparable));
             let rest = block.canary_warm.since(warm);
             for (n, bound) in self.picks.into_iter().flatten().enumerate() {
                 let phi = phi.1(bound);
                 let (own, others) = (slow(warm, &rest, bound), slow(&rest, &block.stable_warm, bound));
-                place.bad[1 + n] = packed::round(place.bad[1 + n] + own.e_canary);
+                place.counts[2 + n] = packed::round(place.counts[2 + n] + own.e_canary);
                 place.take(1 + n, false, ln_mass, |g| factor::relative(&own, 1.0, ROUGH[g]) / phi);
                 place.take(1 + n, true, ln_mass, |g| lean(&others, config.latency_share, phi, g, block.comparable));
             }
@@ -159,8 +166,8 @@ impl Spread {
     }
 
     fn heard(&self) -> impl Iterator<Item = &Place> {
-        let all: f32 = self.places.iter().map(|p| p.requests).sum();
-        self.places.iter().filter(move |p| all > 0.0 && f64::from(all - p.requests) >= SAY * f64::from(all))
+        let all: f64 = self.places.iter().map(Place::requests).sum();
+        self.places.iter().filter(move |p| all > 0.0 && all - p.requests() >= SAY * all)
     }
 
     /// No pod alone carries the evidence.
@@ -182,8 +189,8 @@ impl Spread {
 
     /// The place of the pod that certainly differs from its brothers.
     pub fn outlier(&self, family: Family, left: f64) -> Option<&Place> {
-        let all: f32 = self.places.iter().map(|p| p.requests).sum();
-        let heard = self.places.iter().filter(|p| p.requests > 0.0 && p.requests < all);
+        let all: f64 = self.places.iter().map(Place::requests).sum();
+        let heard = self.places.iter().filter(|p| p.requests() > 0.0 && p.requests() < all);
         let mut sum = f64::NEG_INFINITY;
         let (mut count, mut worst) = (0.0_f64, None::<(&Place, f64)>);
         for place in heard {

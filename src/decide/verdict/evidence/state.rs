@@ -1,6 +1,6 @@
 //! What the engine remembers between two lives of the operator: a few thousand bytes, however many pods there are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::{
     errors::Errors,
     latency::Latency,
     literal::{Literal, Stand},
+    packed,
     process::Onset,
     series::Series,
     share::Share,
@@ -47,14 +48,15 @@ pub struct State {
     /// What both sides did lately, older things less.
     pub(super) recent: [Row; 2],
     /// Requests and failures since the candidate first had some: candidate, stable.
+    #[serde(with = "packed")]
     pub(super) totals: [f64; 4],
     /// When there was last any request.
     pub(super) traffic: Option<f64>,
     pub(super) unwell_since: Option<f64>,
-    /// Since when pods in their first moments have been ready.
-    pub(super) young: BTreeMap<String, f64>,
+    /// Since when pods in their first moments have been ready, by the hash of the name.
+    pub(super) young: Vec<(u32, f64)>,
     /// Restarts of pods from before they were first seen.
-    pub(super) restarts: BTreeMap<String, u32>,
+    pub(super) restarts: Vec<(u32, u32)>,
     /// The conviction.
     pub(super) bad: Option<Conviction>,
 }
