@@ -8,9 +8,9 @@ use super::{
 };
 
 /// What each family gets of the whole: errors, latency, the share of the traffic, the user's own series together.
-const ERRORS: f64 = 0.60;
-const LATENCY: f64 = 0.20;
-const SHARE: f64 = 0.12;
+const ERRORS: f64 = 0.66;
+const LATENCY: f64 = 0.18;
+const SHARE: f64 = 0.08;
 const SERIES: f64 = 0.08;
 /// Fewer bad requests prove nothing.
 const MIN_BAD: f64 = 3.0;

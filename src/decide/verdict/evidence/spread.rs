@@ -23,7 +23,13 @@ pub const PICKS: usize = 2;
 const LEAN: f64 = 1.1;
 /// Latencies of one process hang together: e = 20.
 const LEAN_LATENCY: f64 = 3.0;
-/// One bad request of theirs is a chance.
+/// How fast what is asked of the others grows with the evidence that the pod differs from them.
+const SUSPICION: f64 = 1.5;
+/// When that is certain they must do more than convict: they are looked at again and again.
+const CERTAIN: f64 = 2.3;
+/// From here on it seems to differ.
+const SEEMS: f64 = 0.4;
+/// One bad request of theirs is a chance, where the pod seems to differ from them.
 const OTHERS_BAD: f64 = 2.0;
 /// From here on it is certain that a pod differs: e = 20.
 const DIFFERS: f64 = 3.0;
@@ -182,8 +188,10 @@ impl Spread {
         };
         let bad: f64 = self.places.iter().map(|p| p.bad(family)).sum();
         self.heard().all(|place| {
-            let needed = (lean + place.ln_differs(family, left)).clamp(lean.min(convict), convict);
-            bad - place.bad(family) >= OTHERS_BAD - 1e-6 && place.ln_others(family, left) >= needed
+            let differs = place.ln_differs(family, left);
+            let needed = (lean + SUSPICION * differs).clamp(lean.min(convict), convict + CERTAIN);
+            let chance = differs > SEEMS && bad - place.bad(family) < OTHERS_BAD - 1e-6;
+            !chance && place.ln_others(family, left) >= needed
         })
     }
 
