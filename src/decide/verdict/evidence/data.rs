@@ -20,8 +20,8 @@ pub fn gap(engine: &Engine, sample: &Sample) -> Option<(Reason, String)> {
         return Some((Reason::ProviderDown, "the metric provider does not answer; pod health alone is judged".into()));
     }
     let (roster, state) = (&engine.roster, &engine.state);
-    let stale = STALE * roster.interval;
-    let fresh = |p: &Pod| p.curve.last_scrape().is_some_and(|at| sample.t - at <= stale);
+    let patience = STALE * roster.interval;
+    let fresh = |p: &Pod| p.curve.last_scrape().is_some_and(|at| sample.t - at <= patience);
     for (arm, who) in [(Arm::Canary, "candidate"), (Arm::Stable, "stable version")] {
         if sample.weight <= 0.0 && arm == Arm::Canary {
             continue;
@@ -39,7 +39,7 @@ pub fn gap(engine: &Engine, sample: &Sample) -> Option<(Reason, String)> {
             return Some((
                 Reason::Stale,
                 format!(
-                    "{} of {all} pods of the {who} have no sample of the last {stale:.0} s; the newest is {:.0} s old",
+                    "{} of {all} pods of the {who} have no sample of the last {patience:.0} s; the newest is {:.0} s old",
                     all - reporting,
                     sample.t - newest
                 ),

@@ -117,13 +117,13 @@ impl Engine {
     /// Follows the weight: a change begins a new step.
     fn weigh(&mut self, sample: &Sample) {
         let state = &mut self.state;
-        let last = state.weights.last().map(|w| w.weight);
+        let last = state.weights.last().map(|w| w.share);
         let settle = self.config.settle_scrapes * self.roster.interval;
         let changed = last.is_none_or(|last| (last - sample.weight).abs() > 1e-9);
-        let first = !state.weights.iter().any(|w| w.weight > 0.0);
+        let first = !state.weights.iter().any(|w| w.share > 0.0);
         if changed {
             let after = if last.is_none() { sample.t } else { state.now };
-            state.weights.push(Weight { after, at: sample.t, weight: sample.weight, first });
+            state.weights.push(Weight { after, at: sample.t, share: sample.weight, first });
             if state.weights.len() > 3 {
                 state.weights.remove(1); // the first tells that there was one
             }
@@ -190,7 +190,7 @@ impl Engine {
             let latency = rule(config.latency_share, config.latency_for);
             state.stands[1] = state.literal[1].update(&latency, &slow, block.to, roster.interval);
         }
-        if state.weights.last().is_some_and(|w| block.from >= w.at && w.weight > 0.0) {
+        if state.weights.last().is_some_and(|w| block.from >= w.at && w.share > 0.0) {
             state.proof.update(counts.n_canary, counts.e_canary, config.error_max, phi);
             state.proof.timed = packed::milli(state.proof.timed + block.canary_warm.timed());
         }

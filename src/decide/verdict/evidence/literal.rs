@@ -103,7 +103,7 @@ impl Literal {
                 self.since = None;
                 return Stand::Shared;
             }
-            Some(r) if r > rule.max => {
+            share if above(share) => {
                 if self.since.is_none() {
                     self.since = Some(to);
                     self.counts = sums.map(packed::round);

@@ -183,9 +183,10 @@ proptest! {
         bounds in prop::collection::btree_set(1..150_u32, 1..16),
     ) {
         let bounds: Vec<f64> = bounds.into_iter().map(|b| f64::from(b) / 10.0).collect();
-        let within = |bound: f64| latencies.iter().filter(|l| **l <= bound).count() as f64;
+        let number = |n: usize| f64::from(u32::try_from(n).unwrap());
+        let within = |bound: f64| number(latencies.iter().filter(|l| **l <= bound).count());
         let mut le: BTreeMap<String, f64> = bounds.iter().map(|b| (b.to_string(), within(*b))).collect();
-        let all = latencies.len() as f64;
+        let all = number(latencies.len());
         le.insert("+Inf".into(), all);
         let followed: Vec<f64> = bounds.iter().copied().take(BOUNDS).collect();
         let layout = Layout { bounds: followed.clone(), metrics: Vec::new() };
@@ -196,10 +197,10 @@ proptest! {
         };
         curve.scrape(&layout, &pod, 10.0);
         let row = curve.between(0.0, 10.0);
-        prop_assert_eq!(row.timed(), all);
+        prop_assert_eq!(row.timed().to_bits(), all.to_bits());
         for (index, bound) in followed.iter().enumerate() {
-            let exact = latencies.iter().filter(|l| **l > *bound).count() as f64;
-            prop_assert_eq!(row.slow(index), exact);
+            let exact = number(latencies.iter().filter(|l| **l > *bound).count());
+            prop_assert_eq!(row.slow(index).to_bits(), exact.to_bits());
         }
     }
 }
@@ -210,7 +211,7 @@ fn the_state_of_the_largest_release_is_smaller_than_four_kilobytes() {
     let series = |n: usize| Metric {
         name: format!("a_business_counter_with_a_long_name_{n}"),
         query: "q".into(),
-        kind: if n % 2 == 0 { MetricKind::Counter } else { MetricKind::Gauge },
+        kind: if n.is_multiple_of(2) { MetricKind::Counter } else { MetricKind::Gauge },
         must_not_drop: Some("20%".parse().unwrap()),
         must_not_rise: None,
     };

@@ -19,7 +19,7 @@ pub fn grouped(count: f64) -> String {
     let digits = whole(count.round()).to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(digit);
@@ -68,7 +68,7 @@ pub fn conviction(engine: &Engine, guilty: &Member, members: &[Member]) -> Strin
         }
         Reason::RoutingBroken => format!(
             "the canary is ready and should get {:.1} % of the traffic, but got nothing while stable served {} requests; {odds}",
-            100.0 * engine.state.weights.last().map_or(0.0, |w| w.weight),
+            100.0 * engine.state.weights.last().map_or(0.0, |w| w.share),
             grouped(engine.state.share.missed)
         ),
         Reason::Metric => format!("{} is worse than the stable version's by more than is allowed; {odds}", guilty.name),

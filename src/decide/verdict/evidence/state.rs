@@ -69,20 +69,20 @@ pub struct Weight {
     pub after: f64,
     /// The first sample with the new one.
     pub at: f64,
-    pub weight: f64,
+    pub share: f64,
     /// The first share above 0: nothing has to settle.
     pub first: bool,
 }
 
 impl From<(f64, f64, f64, bool)> for Weight {
-    fn from((after, at, weight, first): (f64, f64, f64, bool)) -> Self {
-        Self { after, at, weight, first }
+    fn from((after, at, share, first): (f64, f64, f64, bool)) -> Self {
+        Self { after, at, share, first }
     }
 }
 
 impl From<Weight> for (f64, f64, f64, bool) {
     fn from(w: Weight) -> Self {
-        (w.after, w.at, w.weight, w.first)
+        (w.after, w.at, w.share, w.first)
     }
 }
 
