@@ -91,7 +91,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Run(args) => run::operator(args).await,
             Command::Crd(args) => crd::run(&args),
             Command::Get(args) => get::run(&args).await,
-            Command::Wait(args) => wait::run(&args).await,
+            Command::Wait(args) => Box::pin(wait::run(&args)).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Judge(args) => judge::run(&args),
             Command::EValue(args) => e_value::run(&args),
