@@ -184,3 +184,17 @@ impl World {
         self
     }
 }
+
+pub fn none(outputs: &[Output], verdict: Finding) {
+    let found = outputs.iter().find(|o| o.verdict == verdict);
+    assert!(found.is_none(), "{found:?}");
+}
+
+/// To the tick.
+pub fn when(output: &Output) -> i64 {
+    format!("{:.0}", output.t).parse().unwrap()
+}
+
+pub fn at(outputs: &[Output], t: f64) -> &Output {
+    outputs.iter().find(|o| o.t >= t).unwrap()
+}

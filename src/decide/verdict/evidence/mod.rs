@@ -41,6 +41,8 @@ pub use sample::{Arm, PodSample, Provider, Sample};
 pub use state::State;
 
 #[cfg(test)]
+mod convictions;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod golden;
