@@ -2,13 +2,13 @@
 //! checked by hand.
 
 use std::{
-    io::{self, BufRead, Write},
+    io::{BufRead, Write},
     process::ExitCode,
 };
 
 use anyhow::Context;
 
-use super::pipe::closed;
+use super::pipe::through;
 use crate::decide::verdict::evidence::{ByBlock, Counts, Test};
 
 const BLOCKS: &str = "\
@@ -61,17 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Which::Threshold { p, common } => (Test::Threshold { p: *p }, common),
     };
     let mut process = ByBlock::new(test, common.phi, common.onset_blocks).map_err(anyhow::Error::msg)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let end = each_line(io::stdin().lock(), &mut process, &mut out);
-    let flushed = out.flush();
-    match end {
-        Err(error) if !closed(&error) => return Err(error),
-        _ => {}
-    }
-    match flushed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    through(|input, out| each_line(input, &mut process, out))
 }
 
 fn each_line(input: impl BufRead, process: &mut ByBlock, out: &mut impl Write) -> anyhow::Result<()> {

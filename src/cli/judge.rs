@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::pipe::closed;
+use super::pipe::through;
 use crate::{
     api::{checks::Checks, units::Span},
     decide::verdict::evidence::{Config, Engine, Finding, Output, Sample},
@@ -40,17 +40,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let checks = args.config.as_deref().map_or_else(|| Ok(Checks::default()), read)?;
     let mut engine = Engine::new(Config::new(&checks, args.horizon.0.as_secs_f64()));
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let end = replay(io::stdin().lock(), &mut engine, args.trace, &mut out);
-    let flushed = out.flush();
-    match end {
-        Err(error) if !closed(&error) => return Err(error),
-        _ => {}
-    }
-    match flushed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    through(|input, out| replay(input, &mut engine, args.trace, out))
 }
 
 fn read(path: &Path) -> anyhow::Result<Checks> {

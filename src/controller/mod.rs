@@ -8,6 +8,7 @@ pub mod first;
 pub mod kept;
 pub mod lease;
 pub mod pass;
+pub mod preflights;
 pub mod providers;
 pub mod run;
 pub mod sampler;

@@ -9,6 +9,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::{
     context::{Key, Kicks},
+    preflights::{Preflights, Question},
     providers::Providers,
     sampler::{Interest, Sampler},
 };
@@ -17,7 +18,7 @@ use crate::{
     observe::{
         clock, orders,
         probe::{Asked, Checkup, Prober, merge},
-        prometheus::{preflight::preflight, presets::Family},
+        prometheus::presets::Family,
         seen::{Blind, Feed, Pod, Probe, Side},
         world::World,
     },
@@ -33,19 +34,22 @@ pub struct Senses {
     providers: Arc<Providers>,
     sampler: Sampler,
     prober: Prober,
+    preflights: Preflights,
     proven: Mutex<Option<(bool, Instant)>>,
 }
 
 impl Senses {
     /// Errors: a sentence, if no HTTP client can be made.
     pub fn new(client: Client, operator_namespace: &str, kicks: &Kicks) -> Result<Self, String> {
+        let providers = Arc::new(Providers::new(&client, operator_namespace));
+        let preflights = Preflights::new(providers.clone(), kicks.clone());
         let kicks = kicks.clone();
         let news: crate::observe::probe::News =
             Arc::new(move |key: &(String, String)| kicks.news(&key.0, &key.1, None));
-        let providers = Arc::new(Providers::new(&client, operator_namespace));
         Ok(Self {
             sampler: Sampler::new(providers.clone(), news.clone()),
             prober: Prober::new(news)?,
+            preflights,
             providers,
             client,
             operator_namespace: operator_namespace.to_owned(),
@@ -79,8 +83,14 @@ impl Senses {
         merge(self.prober.probes(&pair(key)), self.sampler.scrapes(&pair(key)))
     }
 
-    /// Leaves a Release alone.
+    /// A Release is gone: nothing of it is kept.
     pub fn forget(&self, key: &Key) {
+        self.rest(key);
+        self.preflights.forget(key);
+    }
+
+    /// A Release is not on its way: its pods are neither sampled nor checked.
+    pub fn rest(&self, key: &Key) {
         self.sampler.forget(&pair(key));
         self.prober.forget(&pair(key));
     }
@@ -89,6 +99,7 @@ impl Senses {
     pub fn clear(&self) {
         self.sampler.clear();
         self.prober.clear();
+        self.preflights.clear();
     }
 
     /// Samples and checks the pods of a release on its way.
@@ -149,22 +160,19 @@ impl Senses {
         problems
     }
 
-    /// Whether the version that serves can be measured with the Release's queries. Asked while it waits, and not where
-    /// the provider or a query is known to be unusable (`problems`).
-    pub async fn blind(&self, release: &Release, state: Option<&State>, pods: &[Pod]) -> Option<Blind> {
-        let Some(State::Waiting { .. }) = state else { return None };
-        let namespace = release.namespace().unwrap_or_default();
-        let provider = self.providers.get(release.spec.checks.provider.as_deref()?).await.ok()?;
-        let family = Family::of(&release.spec.checks.source).ok()?;
-        let serving: Vec<String> = pods
-            .iter()
-            .filter(|p| p.side == Side::Stable && p.ready && !p.terminating)
-            .map(|p| p.name.clone())
-            .collect();
-        if serving.is_empty() || !provider.allows(&namespace) {
+    /// Why the version that serves cannot be measured with the Release's queries. Asked while it waits.
+    pub fn blind(&self, key: &Key, release: &Release, state: Option<&State>, pods: &[Pod]) -> Option<Blind> {
+        let provider = release.spec.checks.provider.clone();
+        let (Some(State::Waiting { .. }), Some(provider)) = (state, provider) else {
+            self.preflights.forget(key);
+            return None;
+        };
+        let serving = pods.iter().filter(|p| p.side == Side::Stable && p.ready && !p.terminating);
+        let pods: Vec<String> = serving.map(|p| p.name.clone()).collect();
+        if pods.is_empty() {
             return None; // other gates speak of that
         }
-        preflight(&provider, &family, &namespace, &serving).await
+        self.preflights.blind(key, Question { provider, source: release.spec.checks.source.clone(), pods })
     }
 
     /// Whether the API server proves who orders.

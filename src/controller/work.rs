@@ -77,7 +77,7 @@ impl Passes {
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
         };
         let mut world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
-        world.seen.release.blind = self.senses.blind(&release, past.state.as_ref(), &world.seen.pods).await;
+        world.seen.release.blind = self.senses.blind(&key, &release, past.state.as_ref(), &world.seen.pods);
         self.keep.with(&key, &uid, |kept| kept.raw = world.raw.clone());
         let seen = &world.seen;
         let decision = decide(&release.spec, &past, seen);
@@ -153,7 +153,7 @@ impl Passes {
     fn tend(&self, key: &Key, release: &Release, decision: &Decision, world: &crate::observe::world::World) {
         match &decision.state {
             Some(state) if state.active() => self.senses.follow(key, release, state, world),
-            _ => self.senses.forget(key),
+            _ => self.senses.rest(key),
         }
     }
 

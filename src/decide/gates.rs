@@ -13,7 +13,7 @@ use crate::{
     observe::seen::{Blind, Seen, Workload},
 };
 
-/// The gate that the controllers open by themselves in a moment; nobody needs to be told of it.
+/// The gate that opens by itself in a moment; nobody needs to be told of it.
 pub(crate) const UNSEEN: &str = "Unseen";
 
 /// How often a closed gate is tried.
@@ -129,6 +129,7 @@ pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
     let mut closed: Vec<Gate> = workload.refusals.iter().map(|r| gate("Preflight", r)).collect();
     closed.extend(seen.release.problems.iter().map(|p| gate("Preflight", p)));
     closed.extend(seen.release.blind.iter().map(|blind| match blind {
+        Blind::Unasked => gate(UNSEEN, "the version that serves is measured first"),
         Blind::Config(why) => gate("ConfigError", why),
         Blind::NoData(why) => gate("NoData", format!("the version that serves cannot be measured: {why}")),
     }));

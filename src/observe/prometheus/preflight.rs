@@ -3,7 +3,7 @@
 
 use super::{
     Fault, Provider,
-    presets::{Family, Queries},
+    presets::Family,
     promql::Scope,
     reading::{PodReading, misfit, read},
 };
@@ -42,6 +42,9 @@ async fn asked(provider: &Provider, family: &Family, namespace: &str, pods: &[St
     let reading = read(family, &answer, labels, namespace).pop_last().map(|(_, reading)| reading).unwrap_or_default();
     let podless = reading.get(&(namespace.to_owned(), String::new()));
     let found: Vec<&PodReading> = reading.iter().filter(|((_, pod), _)| !pod.is_empty()).map(|(_, r)| r).collect();
+    if let Some(fault) = found.iter().find_map(|pod| pod.fault.clone()) {
+        return Err(fault.into());
+    }
     let why = misfit(family, podless, &found).or_else(|| blind(family, labels, pods.len(), &found));
     Ok(why.map(Blind::Config))
 }
@@ -65,7 +68,7 @@ fn blind(
             )
         });
     }
-    let with_latency = matches!(family, Family::Custom(queries) if Queries::has_latency(queries));
+    let with_latency = matches!(family, Family::Custom(queries) if queries.has_latency());
     if with_latency && !found.iter().any(|pod| !pod.le.is_empty()) {
         return Some(format!("spec.checks.source.latency finds nothing for {all}; correct it, or leave it out"));
     }

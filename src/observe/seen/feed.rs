@@ -19,6 +19,8 @@ pub enum Feed {
 /// Why the queries of a Release tell nothing of the version that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blind {
+    /// They have not been asked yet.
+    Unasked,
     /// One of them finds nothing: it would find nothing wrong either.
     Config(String),
     /// The provider gives no answer.

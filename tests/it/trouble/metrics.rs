@@ -89,15 +89,20 @@ async fn provider(shop: &Shop, url: &str) {
     shop.plane.apply_yaml("haldane-system", &provider).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_moves_while_prometheus_says_nothing() {
-    let trouble = Trouble::open().await;
-    let shop = &trouble.shop;
+/// A Prometheus behind a line that has moods, and the checks that name it.
+async fn measured(shop: &Shop) -> (Metrics, Line, String) {
     let metrics = Metrics::start(Duration::from_secs(1)).await;
     metrics.home("shop-", &shop.ns);
     let (line, url) = Line::start(&metrics.url).await;
     provider(shop, &url).await;
-    let checks = format!("provider: prometheus-{}, warmUp: 0s, minRequests: 10", shop.ns);
+    (metrics, line, format!("provider: prometheus-{}, warmUp: 0s, minRequests: 10", shop.ns))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_moves_while_prometheus_says_nothing() {
+    let trouble = Trouble::open().await;
+    let shop = &trouble.shop;
+    let (_metrics, line, checks) = measured(shop).await;
     shop.wish(Wish { checks: &checks, ..STAYS }).await;
     shop.in_step().await;
     for (mood, sentence) in [
@@ -127,12 +132,8 @@ async fn nothing_moves_while_prometheus_says_nothing() {
 async fn nothing_begins_before_the_version_that_serves_can_be_measured() {
     let trouble = Trouble::open().await;
     let shop = &trouble.shop;
-    let metrics = Metrics::start(Duration::from_secs(1)).await;
-    metrics.home("shop-", &shop.ns);
-    let (line, url) = Line::start(&metrics.url).await;
-    provider(shop, &url).await;
+    let (_metrics, line, checks) = measured(shop).await;
     line.be(Mood::Empty);
-    let checks = format!("provider: prometheus-{}, warmUp: 0s, minRequests: 10", shop.ns);
     shop.wish(Wish { checks: &checks, ..STAYS }).await;
     for (mood, gate, sentence) in [
         (

@@ -1,0 +1,109 @@
+//! Before a release: whether the version that serves can be measured with the Release's queries.
+//!
+//! Asked beside the passes: none of them waits for a metric provider, for a hanging one would hold up the rollbacks of
+//! others. The last answer counts until the next one has come.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    context::{Key, Kicks},
+    providers::Providers,
+};
+use crate::{
+    api::checks::Source,
+    observe::{
+        clock,
+        prometheus::{preflight::preflight, presets::Family},
+        seen::Blind,
+    },
+};
+
+/// How long an answer counts before it is asked for again.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The name of a MetricProvider.
+    pub provider: String,
+    pub source: Source,
+    /// The pods that serve.
+    pub pods: Vec<String>,
+}
+
+struct Known {
+    question: Question,
+    blind: Option<Blind>,
+    answered: Option<Instant>,
+    asking: bool,
+}
+
+/// The questions of all Releases that wait.
+pub struct Preflights {
+    providers: Arc<Providers>,
+    kicks: Kicks,
+    known: Arc<Mutex<HashMap<Key, Known>>>,
+}
+
+impl Preflights {
+    pub fn new(providers: Arc<Providers>, kicks: Kicks) -> Self {
+        Self { providers, kicks, known: Arc::default() }
+    }
+
+    /// What is known by now. The Release gets a pass when that changes. Needs a runtime.
+    pub fn blind(&self, key: &Key, question: Question) -> Option<Blind> {
+        let mut table = lock(&self.known);
+        let new = || Known { question: question.clone(), blind: Some(Blind::Unasked), answered: None, asking: false };
+        let known = table.entry(key.clone()).or_insert_with(new);
+        if known.question != question {
+            *known = new();
+        }
+        if !known.asking && known.answered.is_none_or(|at| at.elapsed() >= FRESH) {
+            known.asking = true;
+            let (providers, kicks, table) = (self.providers.clone(), self.kicks.clone(), self.known.clone());
+            tokio::spawn(ask(providers, kicks, table, key.clone(), question));
+        }
+        known.blind.clone()
+    }
+
+    pub fn forget(&self, key: &Key) {
+        lock(&self.known).remove(key);
+    }
+
+    pub fn clear(&self) {
+        lock(&self.known).clear();
+    }
+}
+
+async fn ask(
+    providers: Arc<Providers>,
+    kicks: Kicks,
+    table: Arc<Mutex<HashMap<Key, Known>>>,
+    key: Key,
+    question: Question,
+) {
+    let answer = match (providers.get(&question.provider).await, Family::of(&question.source)) {
+        (Ok(provider), Ok(family)) if provider.allows(&key.namespace) => {
+            preflight(&provider, &family, &key.namespace, &question.pods).await
+        }
+        _ => None, // other gates speak of that
+    };
+    let news = {
+        let mut table = lock(&table);
+        let Some(known) = table.get_mut(&key).filter(|known| known.question == question) else { return };
+        (known.answered, known.asking) = (Some(clock::monotonic()), false);
+        std::mem::replace(&mut known.blind, answer.clone()) != answer
+    };
+    if news {
+        kicks.kick(&key.namespace, &key.name);
+    }
+}
+
+/// A panic elsewhere leaves whole entries behind.
+fn lock(table: &Mutex<HashMap<Key, Known>>) -> MutexGuard<'_, HashMap<Key, Known>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
