@@ -57,8 +57,8 @@ unit: ## Tests that need no cluster, property tests included; the seeded faults 
 
 integration: ## Tests against a real control plane and a real Prometheus
 	cargo test --locked --test '*' --no-run
-	cargo test --locked --test it -- --test-threads=6 # they wait more than they work
-	cargo test --locked --test fire --test install --test rules
+	tools/limited.sh 25 cargo test --locked --test it -- --test-threads=6 # they wait more than they work
+	tools/limited.sh 25 cargo test --locked --test fire --test install --test rules
 
 test-long: ## The long runs: every crash point, every plan of stale views, all seeded faults (hours)
 	HALDANE_LONG=1 cargo test --locked --test rules -- --nocapture

@@ -7,8 +7,8 @@ version=0.20.2
 
 deny=$cache/cargo-tools/cargo-deny-$version/bin/cargo-deny
 if [ ! -x "$deny" ]; then
-  echo "$(date +%T)  building cargo-deny $version, once"
-  CARGO_TARGET_DIR=$cache/cargo-tools/target cargo install --quiet --locked --version "$version" \
+  echo "$(date +%T)  building cargo-deny $version, once (unoptimised: it runs for a second)"
+  CARGO_TARGET_DIR=$cache/cargo-tools/target cargo install --quiet --debug --locked --version "$version" \
     --root "$cache/cargo-tools/cargo-deny-$version" cargo-deny
   rm -rf "$cache/cargo-tools/target"
 fi

@@ -6,7 +6,7 @@ use haldane::{
     decide::sizes::{AVERAGED_AFTER, Need},
     observe::{clock, seen::Side},
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
 
 use crate::{
     harness::{self, SOON, eventually, load::Load},
@@ -155,8 +155,10 @@ async fn a_release_ends_with_as_many_pods_as_the_load_needs() {
 
     assert_eq!(proven.len(), 4, "{proven:?}");
     assert!(first.iter().all(|(name, uid)| proven.get(name) == Some(uid)), "{first:?} {proven:?}");
-    assert_eq!(shop.pods().await, proven, "the same pods, and no others");
     let deployment: Deployment = shop.api::<Deployment>().get("shop").await.expect("the Deployment");
+    let autoscaler: HorizontalPodAutoscaler = shop.api().get("auto").await.expect("the autoscaler");
+    let wanted = (deployment.spec.as_ref().and_then(|s| s.replicas), autoscaler.status);
+    assert_eq!(shop.pods().await, proven, "the same pods, and no others; wanted {wanted:?}");
     assert_eq!(deployment.spec.and_then(|s| s.replicas), Some(4), "as the autoscaler wrote it");
     let scaled = shop.writes().into_iter().filter(|w| w.resource.starts_with("deployments"));
     let scaled: Vec<_> = scaled.filter(|w| w.body.to_string().contains("/spec/replicas")).collect();

@@ -383,9 +383,7 @@ async fn kubectl_shows_where_a_release_stands() {
     }});
     releases.patch_status("shop", &PatchParams::default(), &Patch::Merge(shown)).await.expect("a status");
     let table = async |wide: &[&str]| {
-        let mut kubectl = tokio::process::Command::new(harness::tools().join("kubectl"));
-        kubectl.arg("--kubeconfig").arg(plane.kubeconfig()).args(["get", "releases", "-n", &ns]).args(wide);
-        let out = String::from_utf8(kubectl.output().await.expect("kubectl").stdout).expect("text");
+        let out = plane.kubectl(&ns, &[&["get", "releases"], wide].concat()).await;
         out.lines().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect::<Vec<Vec<String>>>()
     };
     let short = table(&[]).await;

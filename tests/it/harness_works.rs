@@ -200,11 +200,6 @@ async fn the_operators_writes_are_on_record() {
 #[tokio::test]
 async fn kubectl_speaks_to_the_plane() {
     let plane = harness::plane().await;
-    let mut kubectl = tokio::process::Command::new(harness::tools().join("kubectl"));
-    let out = kubectl
-        .arg("--kubeconfig")
-        .arg(plane.kubeconfig())
-        .args(["get", "namespace", "default", "-o", "name"])
-        .output();
-    assert_eq!(String::from_utf8_lossy(&out.await.expect("kubectl").stdout), "namespace/default\n");
+    let said = plane.kubectl("default", &["get", "namespace", "default", "-o", "name"]).await;
+    assert_eq!(said, "namespace/default\n");
 }

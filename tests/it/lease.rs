@@ -38,9 +38,14 @@ impl Candidate {
     }
 
     async fn leads(&self) {
-        let mut leading = self.leading.clone();
-        tokio::time::timeout(SOON, leading.wait_for(|leads| *leads)).await.expect("leads in time").expect("it lives");
+        said(&mut self.leading.clone(), true).await;
     }
+}
+
+/// Returns when it says that it leads, or that it does not.
+async fn said(leading: &mut watch::Receiver<bool>, so: bool) {
+    let waited = tokio::time::timeout(SOON, leading.wait_for(|leads| *leads == so)).await;
+    waited.unwrap_or_else(|_| panic!("not in time: leads = {so}")).expect("it lives");
 }
 
 async fn stored(plane: &Plane, ns: &str) -> (String, i32) {
@@ -133,7 +138,7 @@ async fn a_frozen_leader_wakes_up_behind_the_fence() {
         })
     });
     let mut leading = told.await.unwrap();
-    leading.wait_for(|leads| *leads).await.unwrap();
+    said(&mut leading, true).await;
     assert!(fence.held());
 
     freeze.send(()).unwrap();
@@ -141,7 +146,7 @@ async fn a_frozen_leader_wakes_up_behind_the_fence() {
     other.leads().await;
     assert!(!fence.held());
     thaw.send(()).unwrap();
-    leading.wait_for(|leads| !leads).await.unwrap();
+    said(&mut leading, false).await;
     end.send(()).unwrap();
     let error = process.join().unwrap();
     assert!(not_leader(&error), "{error}");

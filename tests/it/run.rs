@@ -47,7 +47,8 @@ fn args(ns: &str, address: SocketAddr, lease: &str) -> RunArgs {
 }
 
 async fn code(address: SocketAddr, path: &str) -> Option<u16> {
-    Some(reqwest::get(format!("http://{address}{path}")).await.ok()?.status().as_u16())
+    let answer = tokio::time::timeout(Duration::from_secs(5), reqwest::get(format!("http://{address}{path}")));
+    Some(answer.await.ok()?.ok()?.status().as_u16())
 }
 
 #[tokio::test]

@@ -91,7 +91,8 @@ impl Meter {
         }
     }
 
-    /// The busy pod first: when it changes, the load is rather there twice for a moment than nowhere.
+    /// The busy pod last: when it changes, the load is rather nowhere for a moment than there twice. The autoscaler follows
+    /// more load at once, and less only when it has lasted for minutes.
     async fn measure(&mut self) -> kube::Result<()> {
         let total = self.total.load(Ordering::Relaxed);
         let mut pods = self.pods.list(&ListParams::default().labels("app=shop")).await?.items;
@@ -99,7 +100,11 @@ impl Meter {
         if !pods.iter().any(|p| Some(p.name_any()) == self.busy) {
             self.busy = pods.first().map(ResourceExt::name_any);
         }
-        pods.sort_by_key(|p| Some(p.name_any()) != self.busy);
+        let known = self.metrics.list(&ListParams::default()).await?.items;
+        for gone in known.iter().filter(|m| !pods.iter().any(|p| p.name_any() == m.name_any())) {
+            let _already = self.metrics.delete(&gone.name_any(), &DeleteParams::default()).await;
+        }
+        pods.sort_by_key(|p| Some(p.name_any()) == self.busy);
         let now = haldane::observe::clock::now().timestamp().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         for pod in &pods {
             let uses = if Some(pod.name_any()) == self.busy { total } else { 0 };
@@ -113,10 +118,6 @@ impl Meter {
             });
             let params = PatchParams::apply("it").force();
             self.metrics.patch(&pod.name_any(), &params, &Patch::Apply(sample)).await?;
-        }
-        let known = self.metrics.list(&ListParams::default()).await?.items;
-        for gone in known.iter().filter(|m| !pods.iter().any(|p| p.name_any() == m.name_any())) {
-            let _already = self.metrics.delete(&gone.name_any(), &DeleteParams::default()).await;
         }
         Ok(())
     }

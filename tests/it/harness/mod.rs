@@ -61,6 +61,9 @@ pub use processes::tools;
 /// Long enough for anything that a healthy control plane does at once, also on a busy machine.
 pub const SOON: Duration = Duration::from_mins(1);
 
+/// Longer than any `--timeout` it is given.
+const KUBECTL: Duration = Duration::from_mins(4);
+
 /// A control plane as one test sees it. Its clients belong to the test's own runtime.
 pub struct Plane {
     processes: Arc<Processes>,
@@ -131,18 +134,22 @@ impl Plane {
         self.processes.kubeconfig()
     }
 
-    /// `kubectl` as the administrator; panics when it fails. Does not block: pods of a test may live on its very thread.
+    /// `kubectl` as the administrator; panics when it fails.
     pub async fn kubectl(&self, namespace: &str, args: &[&str]) -> String {
+        self.kubectl_may_fail(namespace, args).await.unwrap_or_else(|said| panic!("{args:?}: {said}"))
+    }
+
+    /// `kubectl` as the administrator: all that it says, as an error when it fails. Does not block: pods of a test may
+    /// live on its very thread.
+    pub async fn kubectl_may_fail(&self, namespace: &str, args: &[&str]) -> Result<String, String> {
         let tools = tokio::task::spawn_blocking(tools).await.expect("the binaries");
-        let done = tokio::process::Command::new(tools.join("kubectl"))
-            .args(["--kubeconfig", self.kubeconfig().to_str().expect("a path"), "-n", namespace])
-            .args(args)
-            .output()
-            .await
-            .expect("kubectl runs");
+        let mut kubectl = tokio::process::Command::new(tools.join("kubectl"));
+        kubectl.args(["--kubeconfig", self.kubeconfig().to_str().expect("a path"), "-n", namespace]).args(args);
+        kubectl.kill_on_drop(true);
+        let done = tokio::time::timeout(KUBECTL, kubectl.output()).await;
+        let done = done.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("kubectl runs");
         let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{args:?}: {text}");
-        text
+        if done.status.success() { Ok(text) } else { Err(text) }
     }
 
     /// The address of the API server.

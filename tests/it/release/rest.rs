@@ -1,6 +1,6 @@
 //! At rest: nothing is written, what others change is told, and one broken Release is nobody else's trouble.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use haldane::api::Release;
 use k8s_openapi::api::events::v1::Event;
@@ -19,17 +19,23 @@ use crate::harness::{
 /// What runs already is asked for.
 const AS_IT_IS: Wish<'static> = Wish { image: "shop:1", ..QUICK };
 
+/// What stands at an address; nothing after a few seconds.
+async fn got(url: &str) -> Option<String> {
+    let answer = async { reqwest::get(url).await.ok()?.text().await.ok() };
+    tokio::time::timeout(Duration::from_secs(5), answer).await.ok().flatten()
+}
+
 impl Shop {
     /// Passes that came to their end, as `/metrics` counts them.
     async fn passes(&self) -> Option<u64> {
-        let text = reqwest::get(format!("http://{}/metrics", self.address)).await.ok()?.text().await.ok()?;
+        let text = got(&format!("http://{}/metrics", self.address)).await?;
         let line = text.lines().find(|l| l.starts_with("haldane_passes_total") && l.contains("\"ok\""))?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
     /// Returns when a pass has ended that began after the call.
     async fn pass(&self) {
-        let before = self.passes().await.expect("a number");
+        let before = eventually("a number", SOON, async || self.passes().await).await;
         let touch = Patch::Merge(json!({"metadata": {"annotations": {"touched": before.to_string()}}}));
         self.api::<Release>().patch("shop", &PatchParams::default(), &touch).await.expect("a touch");
         eventually("a pass", SOON, async || self.passes().await.filter(|now| *now > before)).await;

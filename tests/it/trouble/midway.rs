@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Trouble;
 use crate::{
-    harness::{self, SOON, eventually},
+    harness::{SOON, eventually},
     release::{STAYS, Shop},
 };
 
@@ -109,15 +109,8 @@ async fn a_rollout_restart_is_refused_and_one_written_past_it_ends_the_release()
     shop.wish(STAYS).await;
     shop.in_step().await;
     let old = shop.pods_of("shop:1").await;
-    let tools = tokio::task::spawn_blocking(harness::tools).await.expect("the binaries");
-    let done = tokio::process::Command::new(tools.join("kubectl"))
-        .args(["--kubeconfig", shop.plane.kubeconfig().to_str().expect("a path"), "-n", &shop.ns])
-        .args(["rollout", "restart", "deployment/shop"])
-        .output()
-        .await
-        .expect("kubectl runs");
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(!done.status.success() && said.contains("can't restart paused deployment"), "{said}");
+    let done = shop.plane.kubectl_may_fail(&shop.ns, &["rollout", "restart", "deployment/shop"]).await;
+    assert!(done.as_ref().is_err_and(|said| said.contains("can't restart paused deployment")), "{done:?}");
 
     let restart: Value = json!({"spec": {"template": {"metadata": {"annotations": {
         "kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"

@@ -6,7 +6,7 @@ use kube::{ResourceExt, api::EvictParams};
 
 use super::Trouble;
 use crate::{
-    harness::pods,
+    harness::{SOON, eventually, pods},
     release::{STAYS, Shop},
 };
 
@@ -32,8 +32,11 @@ async fn a_drained_node_takes_the_traffic_back_until_pods_run_elsewhere() {
         matches!(status.state, Some(State::Preparing { resume: Some(0), .. }))
     })
     .await;
-    let told = shop.events("shop").await;
-    assert!(told.iter().any(|(_, note)| note == sentence), "{told:?}");
+    eventually("it is told", SOON, async || {
+        let told = shop.events("shop").await;
+        if told.iter().any(|(_, note)| note == sentence) { Ok(()) } else { Err(told) }
+    })
+    .await;
     trouble.assert_harmless(&[]).await;
     shop.agent.ready(pods::every);
     let status = shop.in_step().await;
@@ -53,7 +56,7 @@ async fn an_exhausted_quota_is_told_in_its_own_words_and_waited_for() {
         )
     };
     shop.plane.apply_yaml(&shop.ns, &quota(3)).await;
-    crate::harness::eventually("the quota counts", crate::harness::SOON, async || {
+    eventually("the quota counts", SOON, async || {
         let quotas = shop.api::<k8s_openapi::api::core::v1::ResourceQuota>().get("tight").await.expect("the quota");
         let used = quotas.status.and_then(|s| s.used?.get("pods").map(|q| q.0.clone()));
         if used.as_deref() == Some("3") { Ok(()) } else { Err(used) }
