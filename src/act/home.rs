@@ -65,7 +65,9 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
     {
         plan.push(Effect::MarkCandidate { carries_traffic: false });
     }
-    if workload.handover.is_some() {
+    let marked = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment && c.marked);
+    let held = workload.paused && workload.paused_by_us;
+    if workload.handover.is_some() || marked && !held {
         plan.push(Effect::FinishHandOver);
     } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause { any_template: leaving });

@@ -227,7 +227,9 @@ fn give_back(edit: &mut Edit, deployment: &DynamicObject, what: &str) -> Result<
 }
 
 /// The end: the old pods are gone, no Service is pinned. One write gives the user his strategy, un-paused, and takes the
-/// label off. Around it our marks leave the ReplicaSet, which is an ordinary one of the Deployment from now on.
+/// label off. Around it our marks leave the ReplicaSet, which is an ordinary one of the Deployment from now on. `NotYet`
+/// while the Deployment's controller has not seen the end: it copies the Deployment's annotations to the ReplicaSet, and
+/// from an older look it would bring ours back.
 pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
     let what = format!("finishing the hand-over to Deployment {}", scope.target);
     let deployment = scope.deployment().await?;
@@ -238,7 +240,11 @@ pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
         return Err(not_yet(what, "the Deployment has not adopted the candidate's ReplicaSet yet"));
     };
     if !deployment.labels().contains_key(names::HANDOVER) {
-        return tidy(scope, &name, |_| true).await; // done before; what a lost answer may have left
+        if !raw::observed(&deployment) {
+            return Err(not_yet(what, UNSEEN));
+        }
+        // `kubectl rollout undo` copies a ReplicaSet's annotations to the Deployment: none of ours may come back that way.
+        return tidy(scope, &name, |_| true).await;
     }
     begun(&deployment, id, &what)?;
     same(&deployment, &template::bare(raw::pod_template(adopted)), &what)?;
@@ -254,10 +260,13 @@ pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
     give_back(&mut edit, &deployment, &what)?;
     edit.remove(&["spec", "paused"]).labels(&deployment, &[(names::PAUSED_BY, None)]);
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await?;
-    // Last, for until then the Deployment's own annotations are copied to it. `kubectl rollout undo` copies a
-    // ReplicaSet's annotations to the Deployment, and none of ours may come back that way.
-    tidy(scope, &name, |_| true).await
+    if scope.candidate.is_none() {
+        return tidy(scope, &name, |_| true).await; // its label was all that was known of it: now or never
+    }
+    Err(not_yet(what, UNSEEN))
 }
+
+const UNSEEN: &str = "the Deployment's controller has not seen its end";
 
 /// Takes our marks off the adopted ReplicaSet. The Deployment's controller writes to it at the same time.
 async fn tidy(scope: &Scope<'_>, name: &str, which: impl Fn(&str) -> bool) -> Result<()> {

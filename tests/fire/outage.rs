@@ -1,13 +1,20 @@
 //! The API server is away while Releases are in every state: nothing is decided meanwhile, nothing is skipped after, and
-//! all go on within half a minute: of its return, or where pods must be made, of the return of the controllers that make
-//! them. These wait up to half a minute themselves before they try again.
+//! all go on within half a minute: of its return, or where the cluster's controllers have a part in it, of theirs. Each of
+//! their watches waits up to half a minute by itself before it tries again.
 
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use haldane::{api::status::ReleaseStatus, observe::clock::monotonic};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::ListParams};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::Pod,
+    discovery::v1::{Endpoint, EndpointSlice},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
 
 use crate::{
     harness::{eventually, pods, shop::SHOP},
@@ -17,6 +24,8 @@ use crate::{
 
 /// After those it needs are back.
 const GOES_ON: Duration = Duration::from_secs(30);
+/// What the controllers may take.
+const LONGEST: Duration = Duration::from_mins(3);
 
 fn long() -> bool {
     std::env::var("HALDANE_LONG").is_ok_and(|v| v == "1")
@@ -32,20 +41,30 @@ const STATES: [&str; 9] =
 /// It takes five minutes to get there: in the long run only, and before the others.
 const LATE: &str = "RollbackFailed";
 
-/// Whether what makes it go on is made by the Deployment's controllers: pods, or their end.
+/// Whether what makes it go on is done by the cluster's controllers: pods, their endpoints, their end.
 fn needs_controllers(state: &str) -> bool {
-    matches!(state, "Idle" | "Waiting" | "Promoting" | "RolledBack" | LATE)
+    state != "Observing"
 }
 
-/// A Deployment in a namespace without an operator has a pod: returns when the controllers do their work again.
+/// Returns when the controllers do all of their work again: a Deployment in a namespace without an operator gets pods, its
+/// Service endpoints, and with its ReplicaSet its pods go.
 async fn controllers_work(theatre: &Theatre) {
     let plane = &theatre.plane;
     let ns = plane.namespace().await;
+    let _agent = pods::Agent::start(plane, &ns);
     plane.apply_yaml(&ns, SHOP).await;
+    let slices: Api<EndpointSlice> = Api::namespaced(plane.client(), &ns);
+    eventually("the Service has endpoints", LONGEST, async || {
+        let found = slices.list(&ListParams::default()).await.ok()?.items;
+        let ready = |e: &Endpoint| e.conditions.as_ref().is_some_and(|c| c.ready == Some(true));
+        (found.iter().flat_map(|slice| &slice.endpoints).filter(|e| ready(e)).count() == 2).then_some(())
+    })
+    .await;
+    let deployments: Api<Deployment> = Api::namespaced(plane.client(), &ns);
+    deployments.delete("shop", &DeleteParams::background()).await.expect("deleted");
     let pods: Api<Pod> = Api::namespaced(plane.client(), &ns);
-    eventually("the controllers make a pod", 2 * GOES_ON, async || {
-        let found = pods.list(&ListParams::default()).await.ok()?;
-        (!found.items.is_empty()).then_some(())
+    eventually("the pods go", LONGEST, async || {
+        pods.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(())
     })
     .await;
 }

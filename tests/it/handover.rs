@@ -255,6 +255,36 @@ async fn a_pause_that_the_controllers_have_not_seen_is_none_yet() {
 }
 
 #[tokio::test]
+async fn its_last_marks_go_when_the_controllers_have_seen_the_end() {
+    let stage = Stage::own().await;
+    stage.prepare(3).await;
+    stage.take().await;
+    stage.offer(3).await;
+    stage.adopted().await;
+    soon("mark off", async || workload::mark_candidate(&stage.scope(), false).await).await;
+    eventually("nothing else is in the way", SOON, async || {
+        let sets = stage.seen().await.sets;
+        let old: u32 = sets.iter().filter(|s| s.name != stage.set_name()).map(|s| s.size).sum();
+        (old == 0 && stage.seen().await.observed).then_some(())
+    })
+    .await;
+    stage.plane.stop_controllers();
+    let ours = async || {
+        let set = stage.set().await.expect("the ReplicaSet");
+        set.labels().keys().chain(set.annotations().keys()).filter(|k| k.starts_with(names::PREFIX)).cloned().collect()
+    };
+    for _ in 0..2 {
+        assert!(waits(promote::finish_hand_over(&stage.scope()).await).contains("has not seen its end"));
+        assert!(!stage.deployment().await.labels().contains_key(names::HANDOVER), "it has ended all the same");
+        let marks: Vec<String> = ours().await;
+        assert!(!marks.is_empty(), "they go last");
+    }
+    stage.plane.continue_controllers();
+    stage.finish().await;
+    assert_eq!(ours().await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn it_does_not_end_while_a_service_is_pinned() {
     let stage = Stage::new().await;
     stage.prepare(3).await;
@@ -497,8 +527,7 @@ async fn the_controllers_may_be_away_in_every_gap() {
         stage.adopted().await;
         eventually("the old pods go", SOON, async || stage.pods(Side::Stable).await.is_empty().then_some(())).await;
         away(4);
-        soon("finished", async || promote::finish_hand_over(&scope).await).await;
-        stage.plane.continue_controllers();
+        back(promote::finish_hand_over(&scope).await).await;
         stage.finish().await;
         assert_eq!(stage.all_pods().await, proven, "gap {gap}");
 
