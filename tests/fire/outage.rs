@@ -32,6 +32,9 @@ fn long() -> bool {
 }
 
 fn away() -> Vec<Duration> {
+    if let Some(seconds) = std::env::var("HALDANE_FIRE_AWAY").ok().and_then(|v| v.parse().ok()) {
+        return vec![Duration::from_secs(seconds)];
+    }
     if long() { vec![Duration::from_mins(1), Duration::from_mins(10)] } else { vec![Duration::from_secs(12)] }
 }
 
