@@ -40,7 +40,7 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
         // The user's own selector matches the candidate's pods: the pin must hold until they are gone, and be seen to.
         let known = plan.len();
         if workload.paused
-            && let Some(hash) = workload.hash_of(stable)
+            && let Some(hash) = workload.hash_of(stable).or_else(|| serving(workload))
         {
             for service in seen.services.iter().filter(|s| s.problem.is_none() && s.pin.as_deref() != Some(hash)) {
                 plan.push(Effect::Pin { service: service.name.clone(), hash: hash.to_owned() });
@@ -72,6 +72,13 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
     } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause { any_template: leaving });
     }
+}
+
+/// The hash of most of the Deployment's own pods: when status was lost while somebody edited the template, nothing runs the
+/// revision that is asked for.
+fn serving(workload: &Workload) -> Option<&str> {
+    let with_pods = workload.sets.iter().filter(|s| s.size > 0);
+    with_pods.max_by_key(|s| (s.size, s.number)).map(|s| s.hash.as_str())
 }
 
 /// The Deployment is gone: nothing is left to protect, all of ours goes, traffic first.

@@ -217,3 +217,11 @@ fn a_pin_is_seen_before_the_pods_go_that_it_keeps_out() {
     let history = [Ask(1), Seconds(5), LoseStatus, EditRoute(1), Unpin, Seconds(1)];
     play(true, 2, &history, None).unwrap();
 }
+
+/// Found by the long run: as above, and no pod runs the template that somebody has written meanwhile.
+#[test]
+fn so_it_is_when_no_pod_runs_what_is_asked_for() {
+    use Happening::{Ask, Crash, EditTemplate, Lag, LoseStatus, Seconds, Unpin};
+    let history = [EditTemplate, Seconds(8), Ask(0), Crash(0), EditTemplate, Lag(4), LoseStatus, Unpin, Seconds(2)];
+    play(true, 1, &history, None).unwrap();
+}
