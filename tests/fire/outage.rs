@@ -1,6 +1,5 @@
 //! The API server is away while Releases are in every state: nothing is decided meanwhile, nothing is skipped after, and
-//! all go on within half a minute: of its return, or where the cluster's controllers have a part in it, of theirs. Each of
-//! their watches waits up to half a minute by itself before it tries again.
+//! all go on within half a minute: of its return, or where the cluster's controllers have a part in it, of theirs.
 
 use std::{sync::Arc, time::Duration};
 
