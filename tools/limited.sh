@@ -32,6 +32,8 @@ scene() { # scene PID...: where the threads of test processes stand
 
 "$@" > >(tee "$log") 2>&1 &
 command=$!
+# Without this the tests would outlive an interrupted make: a shell's background commands ignore the keyboard.
+trap 'mapfile -t all < <(family $command); kill -TERM "${all[@]}" 2>/dev/null || true; exit 130' INT TERM
 end=$((SECONDS + limit))
 while kill -0 $command 2>/dev/null; do
   if [ $SECONDS -ge $end ]; then

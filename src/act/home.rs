@@ -67,9 +67,9 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
     }
     let marked = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment && c.marked);
     let held = workload.paused && workload.paused_by_us;
-    if workload.handover.is_some() || marked && !held {
+    if workload.handover.is_some() || marked && !held && workload.observed {
         plan.push(Effect::FinishHandOver);
-    } else if workload.paused && workload.paused_by_us && (leaving || finished || workload.revision == *stable) {
+    } else if held && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause { any_template: leaving });
     }
 }

@@ -278,8 +278,10 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     if !grown || others {
         return Err(Wait); // un-paused with sizes that differ, the Deployment would move pods by itself
     }
-    if workload.handover.is_some() || set.marked {
+    if workload.handover.is_some() || set.marked && workload.observed {
         plan.push(Effect::FinishHandOver);
+    } else if set.marked {
+        return Err(Wait); // the Deployment's controller would copy our marks back
     } else if workload.paused && workload.paused_by_us {
         plan.push(Effect::Unpause { any_template: false });
     }

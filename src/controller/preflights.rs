@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::task::AbortHandle;
+
 use super::{
     context::{Key, Kicks},
     providers::Providers,
@@ -39,7 +41,15 @@ struct Known {
     question: Question,
     blind: Option<Blind>,
     answered: Option<Instant>,
-    asking: bool,
+    asking: Option<AbortHandle>,
+}
+
+impl Known {
+    /// Whether it is time to ask; a question that ended without an answer is asked again.
+    fn due(&self) -> bool {
+        self.asking.as_ref().is_none_or(AbortHandle::is_finished)
+            && self.answered.is_none_or(|at| clock::monotonic().duration_since(at) >= FRESH)
+    }
 }
 
 /// The questions of all Releases that wait.
@@ -57,15 +67,14 @@ impl Preflights {
     /// What is known by now. The Release gets a pass when that changes. Needs a runtime.
     pub fn blind(&self, key: &Key, question: Question) -> Option<Blind> {
         let mut table = lock(&self.known);
-        let new = || Known { question: question.clone(), blind: Some(Blind::Unasked), answered: None, asking: false };
+        let new = || Known { question: question.clone(), blind: Some(Blind::Unasked), answered: None, asking: None };
         let known = table.entry(key.clone()).or_insert_with(new);
         if known.question != question {
             *known = new();
         }
-        if !known.asking && known.answered.is_none_or(|at| at.elapsed() >= FRESH) {
-            known.asking = true;
+        if known.due() {
             let (providers, kicks, table) = (self.providers.clone(), self.kicks.clone(), self.known.clone());
-            tokio::spawn(ask(providers, kicks, table, key.clone(), question));
+            known.asking = Some(tokio::spawn(ask(providers, kicks, table, key.clone(), question)).abort_handle());
         }
         known.blind.clone()
     }
@@ -95,7 +104,7 @@ async fn ask(
     let news = {
         let mut table = lock(&table);
         let Some(known) = table.get_mut(&key).filter(|known| known.question == question) else { return };
-        (known.answered, known.asking) = (Some(clock::monotonic()), false);
+        known.answered = Some(clock::monotonic());
         std::mem::replace(&mut known.blind, answer.clone()) != answer
     };
     if news {

@@ -1,5 +1,5 @@
 //! The API server is away while Releases are in every state: nothing is decided meanwhile, nothing is skipped after, and
-//! all go on within half a minute: of its return, or where the cluster's controllers have a part in it, of theirs.
+//! all go on within half a minute. When the cluster's controllers work again, on which most of them depend, is printed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     stage::{QUICK, STAYS, Stage, Story, Theatre, Wish},
 };
 
-/// After those it needs are back.
+/// After the API server is back.
 const GOES_ON: Duration = Duration::from_secs(30);
 /// What the controllers may take.
 const LONGEST: Duration = Duration::from_mins(3);
@@ -42,11 +42,6 @@ const STATES: [&str; 9] =
     ["Idle", "Waiting", "Preparing", "Stepping", "Observing", "Promoting", "Draining", "Reverting", "RolledBack"];
 /// It takes five minutes to get there: in the long run only, and before the others.
 const LATE: &str = "RollbackFailed";
-
-/// Whether what makes it go on is done by the cluster's controllers: pods, their endpoints, their end.
-fn needs_controllers(state: &str) -> bool {
-    state != "Observing"
-}
 
 /// Returns when the controllers do all of their work again: a Deployment in a namespace without an operator gets pods, its
 /// Service endpoints, and with its ReplicaSet its pods go.
@@ -182,17 +177,15 @@ async fn all_states_outlast_an_api_server_that_is_away() {
         let (controllers, mut went) = tokio::join!(controllers, went);
         went.sort_unstable();
         let each: Vec<String> = went.iter().map(|(took, state)| format!("{state} {:.1}", took.as_secs_f64())).collect();
+        let longest = went.last().map_or(Duration::ZERO, |(took, _)| *took);
         println!(
             "fire: away_s={} controllers_ms={} resumed_ms={} (seconds: {})",
             away.as_secs(),
             controllers.as_millis(),
-            went.last().map_or(0, |(took, _)| took.as_millis()),
+            longest.as_millis(),
             each.join(", ")
         );
-        for (took, state) in &went {
-            let since = if needs_controllers(state) { controllers } else { Duration::ZERO };
-            assert!(took.saturating_sub(since) < GOES_ON, "{state}; the controllers after {controllers:?}: {each:?}");
-        }
+        assert!(longest < GOES_ON, "the controllers after {controllers:?}: {each:?}");
         for (state, shop) in &stages {
             let ledger = theatre.auditor.close(&shop.ns, shop.revision().await);
             let breaches: Vec<_> = ledger.breaches.iter().filter(|b| b.number != 19).collect();

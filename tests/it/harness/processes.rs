@@ -27,6 +27,9 @@ const CONTROLLERS: &str = "*,-node-lifecycle-controller,-taint-eviction-controll
                            -node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller,\
                            -persistentvolume-attach-detach-controller,-root-ca-certificate-publisher-controller";
 
+/// Of the tests' own clients.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
 /// A running control plane. Dropping it ends its processes and removes its folder.
 pub struct Processes {
     dir: PathBuf,
@@ -83,9 +86,14 @@ impl Processes {
         self.dir.join("audit.log")
     }
 
+    /// For the tests' own clients, and for what plays the kubelet and the gateway.
     pub async fn admin_config(&self) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("our own kubeconfig");
-        Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config")
+        let options = kube::config::KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(file, &options).await.expect("a config");
+        // A server that was stopped has an overflowing queue: what was begun then hangs on after its return.
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        config
     }
 
     pub async fn operator_config(&self) -> Config {

@@ -331,8 +331,14 @@ impl World {
         let adopted = self.sets.iter().find(|s| s.owned && s.id.as_ref() == Some(id));
         let adopted = adopted.ok_or(NotYet("the Deployment has not adopted the set yet"))?;
         if self.handover.is_none() {
-            // Done before; what a lost answer may have left.
-            return Ok((part == 2 && !adopted.handed).then(|| self.of(&adopted.name)));
+            if part < 2 || adopted.handed {
+                return Ok(None);
+            }
+            return if self.observed {
+                Ok(Some(self.of(&adopted.name)))
+            } else {
+                Err(NotYet("its end has not been seen"))
+            };
         }
         self.begun(id)?;
         self.same(adopted)?;
