@@ -124,22 +124,27 @@ fn one(
     let (store, writer) = reflector::store();
     let forget = {
         let ctx = ctx.clone();
-        move |event: &watcher::Result<watcher::Event<Guarded>>| {
-            if let Ok(watcher::Event::Delete(gone)) = event {
+        move |event: &watcher::Result<watcher::Event<Guarded>>| match event {
+            Ok(watcher::Event::Delete(gone)) => {
                 let key = Key { namespace: gone.namespace().unwrap_or_default(), name: gone.name_any() };
                 ctx.forget(&key, &gone.uid().unwrap_or_default());
             }
+            Ok(_) => {}
+            Err(error) => debug!(%error, "the watch of Releases failed; trying again"),
         }
     };
     // Our own status writes need no pass of their own: the pass that wrote says when the next one is due.
     let changes = predicates::generation::<Guarded>.combine(predicates::annotations).combine(predicates::finalizers);
+    // The watch itself waits after an error. Shown one, the controller would stop listening for up to a minute, to orders
+    // and new terms too.
     let releases = watcher(api, watches::config())
         .backoff(watches::Patience::default())
         .modify(|r| r.managed_fields_mut().clear())
         .inspect(forget)
         .reflect(writer)
         .touched_objects()
-        .predicate_filter(changes, PredicateConfig::default());
+        .predicate_filter(changes, PredicateConfig::default())
+        .filter(|change| std::future::ready(change.is_ok()));
     let kicks = ctx.kicks.listen().map(|key| ObjectRef::new(&key.name).within(&key.namespace));
     // A new leader looks at everything.
     let terms = terms_begun(ctx.leading.clone());
