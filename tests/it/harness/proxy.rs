@@ -9,6 +9,7 @@ use axum::{
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt;
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::{
@@ -46,6 +47,7 @@ struct Book {
     /// Calls that wait, and how many have come.
     held: Option<(Which, usize)>,
     go: Arc<Notify>,
+    cut: Arc<Notify>,
 }
 
 /// Runs until it is dropped.
@@ -101,6 +103,11 @@ impl Proxy {
         book.go.notify_waiters();
     }
 
+    /// Ends all answers that are on their way: the open watches.
+    pub fn cut(&self) {
+        self.book.lock().expect("no panic inside").cut.notify_waiters();
+    }
+
     /// All calls so far, in the order of their answers.
     pub fn calls(&self) -> Vec<Call> {
         self.book.lock().expect("no panic inside").calls.clone()
@@ -134,7 +141,10 @@ async fn pass_on(State((client, book)): State<Shared>, request: Request) -> Resp
     if let Some(go) = waits {
         go.await;
     }
-    let refused = book.lock().expect("no panic inside").rule.as_ref().and_then(|rule| rule(&call));
+    let (refused, cut) = {
+        let book = book.lock().expect("no panic inside");
+        (book.rule.as_ref().and_then(|rule| rule(&call)), book.cut.clone().notified_owned())
+    };
     let response = if let Some(code) = refused {
         refusal(code)
     } else {
@@ -143,7 +153,7 @@ async fn pass_on(State((client, book)): State<Shared>, request: Request) -> Resp
         parts.headers.remove("authorization");
         let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
         match client.send(request).await {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => response.map(|body| Body::from_stream(Body::new(body).into_data_stream().take_until(cut))),
             Err(_) => StatusCode::BAD_GATEWAY.into_response(),
         }
     };

@@ -3,6 +3,7 @@
 
 mod back;
 mod change;
+mod deaf;
 mod first;
 mod good;
 mod leave;
