@@ -13,9 +13,10 @@ cluster-up: ## Start the one-node cluster
 cluster-down: ## Stop what cluster-up started
 demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it up)
 bench-cluster: ## Figures that need a whole cluster: 30 rollbacks under load
+verdicts: ## Bad versions of every kind on a real cluster, about 20 minutes (WORLDS="slow hangs"); the last line is JSON
 image: ## Write the operator's image to target/image/haldane.tar
 
-.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long seeded bench demo-test
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long seeded bench bench-verdict demo-test
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -70,6 +71,9 @@ seeded: ## Put each fault of tests/seeded into a copy of the tree and see that a
 
 bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last line is JSON
 	cargo bench --locked --bench rollback
+
+bench-verdict: ## Simulated releases: false rollbacks and time to detection (ARGS='--seed 7 --good 400'); the last line is JSON
+	cargo bench --locked --bench verdict -- $(ARGS)
 
 demo-test: ## The demo as a test: it fails when a promise is broken
 	demo/demo.sh --test

@@ -1,11 +1,14 @@
 # The whole demo and its image. KEEP=1 leaves the cluster up at the end.
-.PHONY: demo bench-cluster image
+.PHONY: demo bench-cluster verdicts image
 
 demo:
 	demo/demo.sh $(if $(KEEP),,--down)
 
 bench-cluster:
 	demo/bench.sh
+
+verdicts:
+	demo/verdicts.sh $(WORLDS)
 
 image:
 	mkdir -p target/image

@@ -83,7 +83,7 @@ photograph() { # photograph FOLDER: what must be as it was when a release has en
 load_start() { # load_start FILE: a constant rate of requests through the gateway until load_stop
   load_file=$1
   rm -f "$load_file" # an earlier run's
-  "$work/demo" load --url "$url" --host shop.example --rate "$rate" --connections 8 --out "$load_file" >/dev/null &
+  "$work/demo" load --url "$url" --host shop.example --rate "$rate" --connections "${connections:-8}" --out "$load_file" >/dev/null &
   load_pid=$!
 }
 

@@ -1,6 +1,7 @@
 // The demo's one program: the shop's checkout service, and the tools the demo needs around it.
 //
-//	demo            serve HTTP; VERSION, ERROR_RATE (0..1), DELAY_MS and PORT come from the environment
+//	demo            serve HTTP; VERSION, PORT and how bad it is come from the environment:
+//	                ERROR_RATE (0..1), DELAY_MS for a SLOW_SHARE (0..1) of the requests, HANG_AFTER, CRASH_AFTER (60s)
 //	demo get URL    a smoke test: succeeds when the answer is below 400
 //	demo load ...   send a constant rate of requests and count what came back
 //	demo receive    log the CloudEvents that are posted

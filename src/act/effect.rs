@@ -40,6 +40,10 @@ pub enum Effect {
         carries_traffic: bool,
     },
     DeleteCandidate,
+    /// One bad pod of the candidate goes, and its ReplicaSet starts another.
+    ReplacePod {
+        pod: String,
+    },
     /// Both of our backendRefs and the header rule of one route, in one patch.
     Route {
         route: RouteRef,

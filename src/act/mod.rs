@@ -6,6 +6,7 @@ pub mod fresh;
 pub mod home;
 pub mod patch;
 pub mod promote;
+pub mod replace;
 pub mod scope;
 pub mod smoke;
 pub mod steps;
@@ -34,6 +35,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
         Effect::ScaleCandidate { size } => workload::scale_candidate(scope, *size).await,
         Effect::MarkCandidate { carries_traffic } => workload::mark_candidate(scope, *carries_traffic).await,
         Effect::DeleteCandidate => workload::delete_candidate(scope).await,
+        Effect::ReplacePod { pod } => replace::replace_pod(scope, pod).await,
         Effect::Route { route, weight, header } => {
             traffic::routes::split(scope, scope.traffic, route, *weight, *header).await
         }

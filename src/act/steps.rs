@@ -46,6 +46,7 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         Goal::Canary { candidate, step, share, smoke } => {
             let world = World { candidate, stable, seen };
             let _ = canary(&world, step, *share, &mut plan);
+            plan.extend(replacement(candidate, seen));
             if *share == Share::None {
                 plan.extend(seen.smoke.keys().map(|point| Effect::DeleteSmoke { point: *point }));
             }
@@ -139,6 +140,15 @@ fn canary(world: &World<'_>, step: &crate::api::plan::Step, share: Share, plan: 
     grow(set, pods, plan);
     raise(world, weight, share, carried, plan);
     Ok(())
+}
+
+/// The one bad pod goes while another one serves.
+fn replacement(candidate: &Candidate, seen: &Seen) -> Option<Effect> {
+    let bad = candidate.replaced.as_ref()?;
+    let mut others = seen.pods.iter().filter(|p| p.side == Side::Candidate && p.name != *bad);
+    let there = seen.pods.iter().any(|p| p.side == Side::Candidate && p.name == *bad && !p.terminating);
+    let served = others.any(|p| p.ready && !p.terminating);
+    (there && served).then(|| Effect::ReplacePod { pod: bad.clone() })
 }
 
 /// Weights above what they should be, and headers that should not be there, go first and wait for nothing.

@@ -34,10 +34,8 @@ pub struct Checks {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub metrics: Vec<Metric>,
-    /// The comparison with the stable version, which decides as soon as the evidence allows. In the schema once the
-    /// operator obeys it.
+    /// The comparison with the stable version, which decides as soon as the evidence allows.
     #[serde(default, skip_serializing_if = "Sequential::is_default")]
-    #[schemars(skip)]
     pub sequential: Sequential,
     /// The letter of the thresholds: no comparison with the stable version, no single-pod exception.
     #[serde(default)]

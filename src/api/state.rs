@@ -62,6 +62,9 @@ pub struct Candidate {
     /// An undo skips gates and steps: it is the way back to what served before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo: bool,
+    /// The pod that alone was bad and is replaced. There is no second one: then it is the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
 }
 
 impl Candidate {

@@ -2,8 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     notice::Notice,
@@ -158,6 +159,40 @@ pub struct Evidence {
     /// The step's verdict was Healthy on fresh samples, at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_at: Option<At>,
+    /// How many times as often the candidate's requests fail as the stable version's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<Ratio>,
+    /// The judged blocks, oldest first, at most 32: old neighbours of one weight become one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<Judged>,
+    /// What the tests of the evidence remember, under 4 KB; each version of the operator has its own form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub engine: Option<Value>,
+}
+
+/// All ratios that the counts do not refute, at the confidence that convicts.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ratio {
+    pub at_least: String,
+    /// None: the counts set no upper limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<String>,
+}
+
+/// Requests up to a moment, as the tests took them in.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub to: At,
+    /// The candidate's share of the traffic in percent.
+    pub weight: u32,
+    /// Requests and failures of the candidate, then of the stable version, as `haldane e-value` reads them.
+    pub counts: String,
+}
+
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// A release that has ended.

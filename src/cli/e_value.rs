@@ -13,7 +13,7 @@ use crate::decide::verdict::evidence::{ByBlock, Counts, Test};
 
 const BLOCKS: &str = "\
 Blocks are read from stdin, one per line: n_canary e_canary n_stable e_stable (requests and failed ones of the
-candidate, then of the stable version; fractions are allowed). After each block the natural logarithm of the e-process is
+candidate, then of the stable version; fractions are allowed; a # begins a comment). After each block the natural logarithm of the e-process is
 printed; ln 100 = 4.6 convicts at alpha 1 %.";
 
 #[derive(clap::Args)]
@@ -68,10 +68,11 @@ fn each_line(input: impl BufRead, process: &mut ByBlock, out: &mut impl Write) -
     for (number, line) in input.lines().enumerate() {
         let at = || format!("line {}", number + 1);
         let line = line.with_context(at)?;
+        let line = line.split('#').next().unwrap_or_default();
         if line.trim().is_empty() {
             continue;
         }
-        let counts = counts(&line).map_err(anyhow::Error::msg).with_context(at)?;
+        let counts = counts(line).map_err(anyhow::Error::msg).with_context(at)?;
         let ln = process.add(&counts).map_err(anyhow::Error::msg).with_context(at)?;
         writeln!(out, "{ln}")?;
     }

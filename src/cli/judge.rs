@@ -43,7 +43,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     through(|input, out| replay(input, &mut engine, args.trace, out))
 }
 
-fn read(path: &Path) -> anyhow::Result<Checks> {
+/// The checks of a file.
+pub fn read(path: &Path) -> anyhow::Result<Checks> {
     let at = || path.display().to_string();
     parse(&fs::read_to_string(path).with_context(at)?).with_context(at)
 }

@@ -3,9 +3,11 @@
 //! One file per command. A command ends with an exit code; a wrong call and a failed request both end with 1, because
 //! `wait` gives 2 and above a meaning of their own.
 
+mod backtest;
 mod client;
 mod crd;
 mod e_value;
+mod evidence;
 mod explain;
 mod get;
 mod judge;
@@ -47,6 +49,11 @@ enum Command {
     Wait(wait::Args),
     /// What a Release waits for, what comes next and when, and the command that unblocks it
     Explain(explain::Args),
+    /// The blocks of requests that a release was judged by, as `e-value` reads them
+    Evidence(evidence::Args),
+    /// What the checks would have done to the version that serves, from the provider's history
+    #[command(after_help = backtest::EXIT_CODES)]
+    Backtest(backtest::Args),
     /// Replay a recording of samples and judge it, without a cluster
     #[command(after_help = judge::FORMAT)]
     Judge(judge::Args),
@@ -93,6 +100,8 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => Box::pin(wait::run(&args)).await,
             Command::Explain(args) => explain::run(&args).await,
+            Command::Evidence(args) => evidence::run(&args).await,
+            Command::Backtest(args) => Box::pin(backtest::run(&args)).await,
             Command::Judge(args) => judge::run(&args),
             Command::EValue(args) => e_value::run(&args),
             Command::Promote(args) => order::promote(&args).await,

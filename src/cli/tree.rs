@@ -160,7 +160,13 @@ impl Lines {
             _ => Tone::Warn,
         };
         let seen = status.memory.evidence.as_ref().filter(|e| e.requests > 0);
-        let seen = seen.map(|e| format!("  {} requests in this step, {} failed", e.requests, e.failed));
+        let seen = seen.map(|e| {
+            let ratio = e.ratio.as_ref().map_or_else(String::new, |ratio| match &ratio.at_most {
+                Some(most) => format!(", {} to {} times the stable rate", clean(&ratio.at_least), clean(most)),
+                None => format!(", at least {} times the stable rate", clean(&ratio.at_least)),
+            });
+            format!("  {} requests in this step, {} failed{ratio}", e.requests, e.failed)
+        });
         self.put("verdict", &format!("{}{}", self.style.paint(tone, clean(verdict)), seen.unwrap_or_default()));
     }
 

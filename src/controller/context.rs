@@ -53,6 +53,7 @@ impl Context {
     /// A Release is gone: nothing of it is kept.
     pub fn forget(&self, key: &Key, uid: &str) {
         self.metrics.phase(uid, None);
+        self.metrics.verdict(uid, None);
         self.outbox.forget(uid);
         self.notes.forget(uid);
         self.backoff.succeeded(uid);

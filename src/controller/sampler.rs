@@ -4,6 +4,7 @@
 //! runs custom queries, each alone, so that a slow one delays no other Release. A loop ends when nobody is interested.
 
 mod entry;
+mod record;
 mod ring;
 mod round;
 
@@ -43,7 +44,7 @@ pub struct Interest {
     pub pods: Vec<String>,
     /// How far back every scrape is kept: the longest `for` of the thresholds and a minute. Older ones are thinned.
     pub keep: Duration,
-    /// From when on samples are asked for at first, as after a restart. None: `keep` ago.
+    /// Up to when samples have been judged. None: the release begins, and what its stable pods did before is of use.
     pub since: Option<At>,
 }
 

@@ -52,7 +52,7 @@ pub async fn remember(ctx: &Context, release: &Release, shown: &Shown<'_>) -> Re
     outcome
 }
 
-/// Hands the stored outbox over and counts the Release under its phase. Never waits, never fails.
+/// Hands the stored outbox over and counts the Release under its phase and verdict. Never waits, never fails.
 pub fn tell(ctx: &Context, stored: &Release) {
     let Some(status) = &stored.status else { return };
     let subject = Subject {
@@ -63,5 +63,6 @@ pub fn tell(ctx: &Context, stored: &Release) {
         version: status.version.clone(),
     };
     ctx.metrics.phase(&subject.uid, Some(&status.phase));
+    ctx.metrics.verdict(&subject.uid, status.verdict.as_deref());
     ctx.outbox.hand_over(&subject, &status.memory.outbox);
 }

@@ -175,6 +175,7 @@ pub(crate) fn candidate(version: Version, facts: &Facts<'_>) -> Candidate {
             weights: seen.routes.iter().flat_map(|r| r.weights.clone()).collect(),
         },
         undo: false,
+        replaced: None,
     }
 }
 

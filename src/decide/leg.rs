@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Facts, Next,
     goal::Share,
-    recovery, rollback,
+    outlier, recovery, rollback,
     sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
 };
@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// A step under way: Stepping or Observing.
+#[derive(Clone)]
 pub(crate) struct Leg {
     pub stable: Version,
     pub candidate: Candidate,
@@ -40,6 +41,7 @@ pub(crate) fn weigh(
 ) -> Verdict {
     let Facts { spec, seen, workload, .. } = facts;
     let weight = share.percent(step, workload.wanted);
+    let plan = &leg.candidate.plan;
     let point = point.filter(|p| spec.checks.smoke.as_ref().is_some_and(|s| s.after.contains(p)));
     let trial = Trial {
         checks: &spec.checks,
@@ -52,6 +54,9 @@ pub(crate) fn weigh(
         smoke_due: point.is_some(),
         weight,
         traffic: weight > 0,
+        arrived: leg.settled.is_some(),
+        routed: leg.candidate.traffic.routed(),
+        horizon: plan.steps.iter().fold(plan.watch.hold.0, |all, step| all.saturating_add(step.hold.0)),
     };
     let (evidence, verdict) = judge(&trial, &memory.evidence.clone().unwrap_or_default());
     memory.evidence = Some(evidence);
@@ -79,6 +84,9 @@ pub(crate) fn on_the_way(
             facts,
             memory,
         )));
+    }
+    if let Some(back) = outlier::second(leg, &verdict, facts, memory) {
+        return Err(Box::new(back));
     }
     let Some(settled) = leg.settled else {
         return Err(Box::new(arriving(leg, step, share, rebuild, facts, memory)));
@@ -170,6 +178,11 @@ pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, m
     let Facts { spec, seen, .. } = facts;
     let now = seen.now;
     let mut message = summary(&verdict);
+    if let Verdict::PodOutlier { pod, .. } = &verdict
+        && state.candidate().is_some_and(|c| c.replaced.as_ref() == Some(pod))
+    {
+        message.push_str("; this pod is replaced, and if another one is bad the version goes back");
+    }
     if now < due && matches!(verdict, Verdict::Healthy { .. } | Verdict::Watching { .. }) {
         message = format!("{message}; {} to go", Span(Duration::from_secs(due.since(now).as_secs() + 1)));
     }
@@ -252,6 +265,9 @@ pub(crate) fn fresh_evidence(memory: &mut Memory) {
             slow_since: e.slow_since,
             degraded_since: e.degraded_since,
             failed_total: e.failed_total,
+            ratio: e.ratio.take(),
+            log: std::mem::take(&mut e.log),
+            engine: e.engine.take(),
             ..Evidence::default()
         };
     }

@@ -17,6 +17,7 @@ pub mod gates;
 pub mod goal;
 pub mod leg;
 pub mod orders;
+mod outlier;
 pub mod promoting;
 pub mod recovery;
 pub mod rollback;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{
         state::{Candidate, CauseKind, Part, State, Version},
-        status::{Ended, HistoryEntry, Memory},
+        status::{Ended, Evidence, HistoryEntry, Memory},
         units::At,
     },
     observe::seen::{Owner, Side},
@@ -103,7 +103,7 @@ fn succeeded(stable: Version, candidate: Candidate, facts: &Facts<'_>, memory: &
     );
     memory.result = None;
     gates::conclude(memory, seen, outcome, &message);
-    memory.evidence = None;
+    memory.evidence = memory.evidence.take().and_then(Evidence::ended);
     memory.stuck = None;
     Next::stay(State::Idle { stable: version }, message)
 }

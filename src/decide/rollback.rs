@@ -7,7 +7,7 @@ use crate::{
     api::{
         notice::Reason,
         state::{Candidate, Cause, CauseKind, Proof, Report, State, Version},
-        status::{Ended, HistoryEntry, Memory},
+        status::{Ended, Evidence, HistoryEntry, Memory},
         units::{At, Span},
     },
     observe::seen::{Feed, Seen, Side},
@@ -226,7 +226,7 @@ fn end(
     if outcome == Ended::RolledBack && candidate.generation != seen.release.generation && cause.kind.rejects() {
         gates::conclude(memory, seen, outcome, &message);
     }
-    memory.evidence = None;
+    memory.evidence = memory.evidence.take().and_then(Evidence::ended);
     memory.stuck = None;
     let mut next =
         Next::stay(State::RolledBack { stable, candidate: candidate.version, cause, report }, message.clone());

@@ -6,7 +6,7 @@ use super::{
     Facts, Next, gates,
     goal::{Share, first_step, full},
     leg::{Leg, TOLD_AFTER, fresh_evidence, give_up, held, late, no_room, on_the_way, summary, trouble, weigh},
-    orders, recovery, rollback,
+    orders, outlier, recovery, rollback,
     sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
 };
@@ -51,6 +51,9 @@ pub(crate) fn preparing(
         smoke_due: false,
         weight: 0,
         traffic: false,
+        arrived: false,
+        routed: false,
+        horizon: Duration::ZERO,
     };
     if let (_, Verdict::Bad { message }) = judge(&trial, &Evidence::default()) {
         return rollback::begin(stable, candidate, CauseKind::NotReady, message, facts, memory);
@@ -73,8 +76,8 @@ pub(crate) fn preparing(
         } else {
             State::Stepping { stable, candidate, step: resume.unwrap_or(0), since: seen.now, settled: None }
         };
-        let (watermark, failed_total) = memory.evidence.as_ref().map_or((None, 0), |e| (e.watermark, e.failed_total));
-        memory.evidence = Some(Evidence { watermark, failed_total, ..Evidence::default() });
+        let Evidence { watermark, failed_total, ratio, log, engine, .. } = memory.evidence.take().unwrap_or_default();
+        memory.evidence = Some(Evidence { watermark, failed_total, ratio, log, engine, ..Evidence::default() });
         return Next::stay(next, format!("pods of {label} are ready; traffic comes to them"));
     }
     let due = since.plus(candidate.plan.deadline.0);
@@ -142,6 +145,7 @@ pub(crate) fn stepping(leg: &Leg, index: u32, facts: &Facts<'_>, memory: &mut Me
     }
     let share = if step.weight == Some(100) { Share::All } else { Share::OfStep };
     let verdict = weigh(leg, &step, share, (index == 0).then_some(SmokePoint::FirstStep), facts, memory);
+    let leg = &outlier::noted(leg, &verdict);
     let rebuild = |settled| State::Stepping {
         stable: leg.stable.clone(),
         candidate: leg.candidate.clone(),
@@ -185,6 +189,7 @@ pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Ne
     }
     let step = full();
     let verdict = weigh(leg, &step, Share::All, Some(SmokePoint::Full), facts, memory);
+    let leg = &outlier::noted(leg, &verdict);
     let rebuild = |settled| State::Observing {
         stable: leg.stable.clone(),
         candidate: leg.candidate.clone(),

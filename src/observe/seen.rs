@@ -4,7 +4,7 @@ mod feed;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples};
+pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples, Scrape, Scrapes};
 
 pub use crate::api::routes::Split;
 use crate::api::{

@@ -38,6 +38,11 @@ struct ByPhase {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByVerdict {
+    verdict: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByNotice {
     channel: String,
     outcome: &'static str,
@@ -62,6 +67,10 @@ struct Numbers {
     releases: Family<ByPhase, Gauge>,
     /// The phase each Release was counted under, by UID.
     phases: Mutex<HashMap<String, String>>,
+    verdicts: Family<ByVerdict, Gauge>,
+    verdict_changes: Family<ByVerdict, Counter>,
+    /// The verdict each Release was counted under, by UID.
+    judged: Mutex<HashMap<String, String>>,
     rollbacks: Counter,
     route_seconds: Histogram,
     notices: Family<ByNotice, Counter>,
@@ -78,6 +87,9 @@ impl Default for Metrics {
             pass_seconds: Histogram::new(PASS_BOUNDS),
             releases: Family::default(),
             phases: Mutex::default(),
+            verdicts: Family::default(),
+            verdict_changes: Family::default(),
+            judged: Mutex::default(),
             rollbacks: Counter::default(),
             route_seconds: Histogram::new(ROUTE_BOUNDS),
             notices: Family::default(),
@@ -87,6 +99,12 @@ impl Default for Metrics {
         registry.register("passes", "Passes over a Release, by how they ended", numbers.passes.clone());
         registry.register("pass_seconds", "How long a pass took", numbers.pass_seconds.clone());
         registry.register("releases", "Releases, by phase", numbers.releases.clone());
+        registry.register("verdicts", "Releases under way, by their verdict", numbers.verdicts.clone());
+        registry.register(
+            "verdict_changes",
+            "Verdicts that a Release did not have before, by verdict",
+            numbers.verdict_changes.clone(),
+        );
         registry.register("rollbacks", "Rollbacks decided", numbers.rollbacks.clone());
         registry.register(
             "rollback_route_seconds",
@@ -119,20 +137,18 @@ impl Metrics {
 
     /// Counts a Release under its phase; `None` when it is gone.
     pub fn phase(&self, uid: &str, phase: Option<&str>) {
-        let mut phases = self.numbers.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match phase {
-            Some(phase) => phases.insert(uid.to_owned(), phase.to_owned()),
-            None => phases.remove(uid),
-        };
-        if before.as_deref() == phase {
-            return;
-        }
         let gauge = |phase: &str| self.numbers.releases.get_or_create_owned(&ByPhase { phase: phase.to_owned() });
-        if let Some(before) = before {
-            gauge(&before).dec();
-        }
-        if let Some(phase) = phase {
-            gauge(phase).inc();
+        moved(&self.numbers.phases, uid, phase, gauge);
+    }
+
+    /// Counts a Release under its verdict; `None` when it is not judged now.
+    pub fn verdict(&self, uid: &str, verdict: Option<&str>) {
+        let label = |verdict: &str| ByVerdict { verdict: verdict.to_owned() };
+        let gauge = |verdict: &str| self.numbers.verdicts.get_or_create_owned(&label(verdict));
+        if moved(&self.numbers.judged, uid, verdict, gauge)
+            && let Some(verdict) = verdict
+        {
+            self.numbers.verdict_changes.get_or_create(&label(verdict)).inc();
         }
     }
 
@@ -164,6 +180,25 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+/// Takes what has this UID from the gauge it was counted in to that of `now`. Returns whether that is another one.
+fn moved(last: &Mutex<HashMap<String, String>>, uid: &str, now: Option<&str>, gauge: impl Fn(&str) -> Gauge) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = match now {
+        Some(now) => last.insert(uid.to_owned(), now.to_owned()),
+        None => last.remove(uid),
+    };
+    if before.as_deref() == now {
+        return false;
+    }
+    if let Some(before) = before {
+        gauge(&before).dec();
+    }
+    if let Some(now) = now {
+        gauge(now).inc();
+    }
+    true
 }
 
 /// Reads the clients' counters when asked.

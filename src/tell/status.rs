@@ -211,6 +211,9 @@ fn facts(status: &ReleaseStatus) -> ReleaseStatus {
         requests: 0,
         failed: 0,
         failed_total: 0,
+        ratio: None,
+        log: Vec::new(),
+        engine: None,
         ..e
     });
     facts

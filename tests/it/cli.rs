@@ -35,7 +35,7 @@ fn haldane(plane: &Plane, ns: &str, args: &[&str]) -> Command {
     command
 }
 
-async fn run(plane: &Plane, ns: &str, args: &[&str]) -> (i32, String, String) {
+pub async fn run(plane: &Plane, ns: &str, args: &[&str]) -> (i32, String, String) {
     let output = tokio::time::timeout(SOON, haldane(plane, ns, args).output()).await;
     let output: Output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).expect("the binary runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");

@@ -10,6 +10,8 @@ const AUDITED_BODIES: &str = "";
 #[cfg(test)]
 mod autoscaled;
 #[cfg(test)]
+mod backtest;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod crd;

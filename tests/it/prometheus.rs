@@ -146,15 +146,15 @@ pub async fn data(asker: &Sampler, interest: &Interest) -> Samples {
 
 /// OpenMetrics text. Series of one metric must stand together, so they are sorted at the end.
 #[derive(Default)]
-struct Recording(BTreeMap<String, BTreeMap<String, Vec<(f64, f64)>>>);
+pub struct Recording(BTreeMap<String, BTreeMap<String, Vec<(f64, f64)>>>);
 
 impl Recording {
-    fn add(&mut self, metric: &str, labels: &str, at: f64, value: f64) {
+    pub fn add(&mut self, metric: &str, labels: &str, at: f64, value: f64) {
         let series = self.0.entry(metric.into()).or_default().entry(labels.into()).or_default();
         series.push((at, value));
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for (metric, all) in &self.0 {
             let _ = writeln!(text, "# TYPE {metric} unknown");

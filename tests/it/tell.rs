@@ -112,6 +112,7 @@ async fn a_status_is_stored_once_by_whoever_read_the_present_release() {
         plan: Plan::default(),
         traffic: PinnedTraffic::default(),
         undo: false,
+        replaced: None,
         target_uid: String::new(),
     };
     let preparing = State::Preparing { stable: version("v1"), candidate, since: at(0), resume: None };

@@ -98,6 +98,7 @@ impl Stage {
             plan: Plan::default(),
             traffic: PinnedTraffic::default(),
             undo: false,
+            replaced: None,
         };
         let stable = Version { revision: workload.revision, name: None, images: workload.images };
         Self { plane, ns, agent, client, uid: workload.uid, images, stable, candidate }

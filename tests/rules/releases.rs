@@ -57,13 +57,33 @@ fn a_bad_version_loses_its_traffic_in_the_pass_that_convicts_it() {
     assert_eq!(run.world.routes[0].split.map(|s| (s.weight, s.header)), Some((0, false)));
     until(&mut run, 90, |r| matches!(r.state(), Some(State::RolledBack { .. })));
     let Some(State::RolledBack { report, cause, .. }) = run.state() else { unreachable!() };
-    assert!(cause.message.contains('%') && cause.message.contains("> 5 %"), "{}", cause.message);
+    assert!(cause.message.starts_with("canary ") && cause.message.contains("odds against chance"), "{}", cause.message);
     assert!(report.written_at.is_some() && report.confirmed_at.is_some() && report.proven_at.is_some(), "{report:?}");
     assert!(report.recovered_at.is_some() && report.requests_failed.is_some_and(|n| n > 0), "{report:?}");
     let notices = run.world.past.memory.notices;
     run.seconds(300).unwrap();
     assert!(matches!(run.state(), Some(State::RolledBack { .. })), "it is not tried again");
     assert_eq!(run.world.past.memory.notices, notices, "and nothing more is told");
+}
+
+#[test]
+fn one_bad_pod_of_several_is_replaced_and_a_second_one_is_the_version() {
+    for lemons in [1, 2] {
+        let mut run = Run::new(true, 4, None);
+        run.seconds(3).unwrap();
+        run.ask("B");
+        until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { step: 0, settled: Some(_), .. })));
+        run.world.lemons = lemons;
+        if lemons == 1 {
+            until(&mut run, 300, idle_on("B"));
+            assert_eq!(run.world.started["B"], 5, "four, and one in the place of the bad one");
+            assert!(run.world.pods.iter().all(|p| !p.lemon));
+        } else {
+            until(&mut run, 300, |r| matches!(r.state(), Some(State::RolledBack { .. })));
+            let Some(State::RolledBack { cause, .. }) = run.state() else { unreachable!() };
+            assert!(cause.message.ends_with("was bad before it and has been replaced"), "{}", cause.message);
+        }
+    }
 }
 
 #[test]

@@ -7,16 +7,18 @@ use std::{
 
 use super::{
     Interest,
+    record::Record,
     ring::{Ring, aligned},
 };
 use crate::{
     api::units::{At, Span},
+    decide::verdict::evidence::follow,
     observe::{
         prometheus::{
             presets::Family,
             reading::{PodReading, Reading, bound, misfit},
         },
-        seen::{Feed, Point, Probe, Samples},
+        seen::{Feed, Point, Probe, Samples, Scrape, Scrapes},
     },
 };
 
@@ -40,20 +42,24 @@ pub struct Entry {
     /// Its query alone was refused: it is asked alone until that ends.
     pub apart: bool,
     pub refilled: bool,
+    /// The bounds of latency that are recorded, in units of `le`, rising.
+    followed: Vec<f64>,
 }
 
 #[derive(Debug, Default)]
 struct Pod {
     ring: Ring,
+    record: Record,
     /// The bounds of its histogram, as text; empty: not known.
     bounds: BTreeSet<String>,
     /// The bound its slow requests were counted with.
     le: Option<String>,
-    scrapes: Option<Scrapes>,
+    ups: Option<Ups>,
 }
 
+/// Its scrapes, answered or not.
 #[derive(Debug)]
-struct Scrapes {
+struct Ups {
     at: At,
     failures: u32,
     successes: u32,
@@ -72,6 +78,7 @@ impl Entry {
             trouble: None,
             apart: false,
             refilled: false,
+            followed: Vec::new(),
         }
     }
 
@@ -95,6 +102,9 @@ impl Entry {
             self.pods.remove(&name);
         }
         self.interest = interest;
+        for pod in self.pods.values_mut() {
+            pod.record.forget(self.interest.since);
+        }
         false
     }
 
@@ -113,20 +123,40 @@ impl Entry {
                 pod.bounds.extend(found.le.keys().cloned());
             }
         }
+        self.choose_bounds();
+    }
+
+    /// What is recorded by other bounds cannot be compared with it.
+    fn choose_bounds(&mut self) {
+        let known = self.pods.values().flat_map(|pod| &pod.bounds).filter_map(|text| text.parse().ok());
+        let followed = follow(known, self.limit());
+        if followed != self.followed {
+            self.followed = followed;
+            for pod in self.pods.values_mut() {
+                pod.record = Record::default();
+            }
+        }
+    }
+
+    /// The limit of latency in units of `le`.
+    fn limit(&self) -> f64 {
+        self.interest.latency.as_secs_f64() * self.family.as_ref().map_or(1.0, Family::per_second)
     }
 
     /// The bound that slow requests are counted above, in units of `le`: one that every pod can reach.
     fn slow_above(&self) -> Option<f64> {
-        let limit = self.interest.latency.as_secs_f64() * self.family.as_ref().ok()?.per_second();
+        let limit = self.limit();
         let bounds = self.pods.values().filter_map(|pod| bound(pod.bounds.iter().map(String::as_str), limit));
         bounds.map(|(value, _)| value).max_by(f64::total_cmp)
     }
 
     /// The values of `le` that are needed.
     pub fn wanted_bounds(&self) -> BTreeSet<String> {
-        let Some(above) = self.slow_above() else { return BTreeSet::new() };
-        let of = |pod: &Pod| bound(pod.bounds.iter().map(String::as_str), above).map(|(_, text)| text.to_owned());
-        self.pods.values().filter_map(of).collect()
+        let above = self.slow_above();
+        let slow = |pod: &Pod| Some(bound(pod.bounds.iter().map(String::as_str), above?)?.1.to_owned());
+        let followed = |text: &&String| text.parse().is_ok_and(|b: f64| self.followed.contains(&b));
+        let recorded = self.pods.values().flat_map(|pod| &pod.bounds).filter(followed).cloned();
+        self.pods.values().filter_map(slow).chain(recorded).collect()
     }
 
     /// Takes an answer. Returns whether it brought news. `evaluated` is the provider's time, `now` ours.
@@ -153,7 +183,20 @@ impl Entry {
             pod.le = le;
             news |= pod.ring.push(point, keep);
         }
+        for (name, scrape) in self.scraped(reading) {
+            if let Some(pod) = self.pods.get_mut(&name) {
+                pod.record.push(scrape);
+            }
+        }
         news
+    }
+
+    /// What an answer tells of each pod.
+    fn scraped(&self, reading: &Reading) -> Vec<(String, Scrape)> {
+        let mine = |pod: &String| reading.get(&(self.interest.key.0.clone(), pod.clone()));
+        let told = self.pods.keys().any(|pod| mine(pod).is_some_and(|found| found.requests.is_some()));
+        let of = |pod: &String| Some((pod.clone(), mine(pod)?.scrape(told, &self.followed)?));
+        self.pods.keys().filter_map(of).collect()
     }
 
     /// Failed and slow requests of all pods between their last two scrapes.
@@ -168,12 +211,21 @@ impl Entry {
     /// Takes what was counted before this process was there. `history` is in the order of time.
     pub fn refill(&mut self, history: &BTreeMap<At, Reading>) {
         let mut earlier: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+        let mut records: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
         for reading in history.values() {
             for (name, point, le) in self.points(reading).unwrap_or_default() {
                 earlier.entry(name.clone()).or_default().push(point);
                 if let Some(pod) = self.pods.get_mut(&name) {
                     pod.le = le;
                 }
+            }
+        }
+        for (name, scrape) in history.values().flat_map(|reading| self.scraped(reading)) {
+            records.entry(name).or_default().push(scrape);
+        }
+        for (name, scrapes) in records {
+            if let Some(pod) = self.pods.get_mut(&name) {
+                pod.record.refill(scrapes);
             }
         }
         for (name, points) in earlier {
@@ -195,7 +247,7 @@ impl Entry {
         for (name, pod) in &mut self.pods {
             let Some(found) = reading.get(&(self.interest.key.0.clone(), name.clone())) else { continue };
             let (Some(up), Some(at)) = (found.up, found.up_at) else { continue };
-            let scrapes = pod.scrapes.get_or_insert(Scrapes { at: at.minus(self.interval), failures: 0, successes: 0 });
+            let scrapes = pod.ups.get_or_insert(Ups { at: at.minus(self.interval), failures: 0, successes: 0 });
             if at > scrapes.at {
                 scrapes.at = at;
                 if up {
@@ -210,7 +262,7 @@ impl Entry {
 
     /// The points of one answer with the bound each was counted with.
     fn points(&mut self, reading: &Reading) -> Result<Vec<(String, Point, Option<String>)>, String> {
-        let namespace = &self.interest.key.0;
+        let namespace = self.interest.key.0.clone();
         let mine = |pod: &str| reading.get(&(namespace.clone(), pod.to_owned()));
         let custom = matches!(self.family, Ok(Family::Custom(_)));
         if let Some(fault) = self.pods.keys().find_map(|pod| mine(pod)?.fault.clone()) {
@@ -226,6 +278,7 @@ impl Entry {
                 let found = reading.get(&(namespace.clone(), name.clone()));
                 pod.bounds.extend(found.iter().flat_map(|f| f.le.keys().cloned()));
             }
+            self.choose_bounds();
         }
         let above = self.slow_above();
         let mut points = Vec::new();
@@ -263,12 +316,22 @@ impl Entry {
             pods: aligned(self.pods.iter().map(|(name, pod)| (name, &pod.ring)), self.interval),
             scrape_interval: self.interval,
             slow_bound: self.slow_above().map(|above| above / scale),
+            scrapes: Scrapes {
+                bounds: self.recorded_bounds(scale),
+                pods: self.pods.iter().map(|(name, pod)| (name.clone(), pod.record.scrapes().to_vec())).collect(),
+            },
         })
+    }
+
+    /// In seconds, as text.
+    fn recorded_bounds(&self, scale: f64) -> Vec<String> {
+        let finite = self.followed.iter().map(|bound| (bound / scale).to_string());
+        if self.followed.is_empty() { Vec::new() } else { finite.chain(["+Inf".to_owned()]).collect() }
     }
 
     fn nothing_found(&self) -> String {
         let requests = self.family.as_ref().map_or("", Family::requests);
-        let scraped = self.pods.values().filter(|pod| pod.scrapes.is_some()).count();
+        let scraped = self.pods.values().filter(|pod| pod.ups.is_some()).count();
         let all = self.pods.len();
         format!("{requests} has no series for any of the {all} pods; {scraped} of them are scraped")
     }
@@ -276,7 +339,7 @@ impl Entry {
     /// Failed scrapes in a row, by pod.
     pub fn scrapes(&self) -> Vec<Probe> {
         let probe = |(name, pod): (&String, &Pod)| {
-            let scrapes = pod.scrapes.as_ref()?;
+            let scrapes = pod.ups.as_ref()?;
             let last = if scrapes.failures > 0 { "it cannot be scraped (up is 0)" } else { "" };
             let (failures, successes) = (scrapes.failures, scrapes.successes);
             Some(Probe { pod: name.clone(), failures, successes, last: last.into() })

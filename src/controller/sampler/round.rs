@@ -7,7 +7,11 @@ use std::{
 
 use futures::{StreamExt, stream};
 
-use super::{Key, Shared, entry::Entry};
+use super::{
+    Key, Shared,
+    entry::Entry,
+    record::{BEFORE, BEHIND},
+};
 use crate::{
     api::{checks::Preset, units::At},
     observe::{
@@ -240,6 +244,6 @@ async fn refill(shared: &Shared, provider: &Provider, key: &Key, family: &Family
 }
 
 fn from_when(entry: &Entry, end: At) -> At {
-    let earliest = end.minus(REFILL_MOST);
-    entry.interest.since.unwrap_or_else(|| end.minus(entry.interest.keep)).max(earliest).min(end)
+    let judged = entry.interest.since.map(|at| at.minus(BEHIND));
+    judged.unwrap_or_else(|| end.minus(BEFORE)).max(end.minus(REFILL_MOST)).min(end)
 }

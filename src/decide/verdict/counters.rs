@@ -231,13 +231,13 @@ pub(super) fn whole(count: f64) -> u64 {
 
 /// Which side a pod is on. A pod that is gone is known by the name it shares with its brothers: the generated five
 /// characters at the end differ.
-struct Sides<'a> {
+pub(super) struct Sides<'a> {
     names: BTreeMap<&'a str, Side>,
     stems: BTreeMap<&'a str, Option<Side>>,
 }
 
 impl<'a> Sides<'a> {
-    fn new(pods: &'a [Pod]) -> Self {
+    pub fn new(pods: &'a [Pod]) -> Self {
         let mut stems = BTreeMap::new();
         for pod in pods {
             let side = stems.entry(stem(&pod.name)).or_insert(Some(pod.side));
@@ -246,7 +246,7 @@ impl<'a> Sides<'a> {
         Self { names: pods.iter().map(|p| (p.name.as_str(), p.side)).collect(), stems }
     }
 
-    fn of(&self, pod: &str) -> Option<Side> {
+    pub fn of(&self, pod: &str) -> Option<Side> {
         self.names.get(pod).copied().or_else(|| self.stems.get(stem(pod)).copied().flatten())
     }
 }

@@ -69,8 +69,13 @@ pub(super) fn gap(trial: &Trial<'_>, table: Option<&Table>) -> Option<String> {
     ))
 }
 
-/// The verdict when nothing speaks against the candidate.
-pub(super) fn enough(trial: &Trial<'_>, table: Option<&Table>, next: &Evidence) -> Verdict {
+/// The verdict when nothing speaks against the candidate. `lacking`: what its evidence still needs.
+pub(super) fn enough(
+    trial: &Trial<'_>,
+    table: Option<&Table>,
+    lacking: Option<(u64, String)>,
+    next: &Evidence,
+) -> Verdict {
     let watching = |requests_needed, summary| Verdict::Watching { requests_needed, summary };
     let pods = trial.alive(Side::Candidate).filter(|p| p.ready).count();
     if pods == 0 {
@@ -85,13 +90,18 @@ pub(super) fn enough(trial: &Trial<'_>, table: Option<&Table>, next: &Evidence) 
         _ if !trial.traffic => return Verdict::Healthy { summary: format!("{pods}; no traffic at 0 %") },
         _ => return Verdict::NoData { why: "no usable sample".into() },
     };
-    let needed = u64::from(trial.checks.min_requests).saturating_sub(next.requests);
+    let fewest = u64::from(trial.checks.min_requests).saturating_sub(next.requests);
+    let unproven = lacking.as_ref().map_or(0, |(requests, _)| *requests);
     if table.watermark <= table.start {
-        return watching(needed, format!("waiting for the first samples of this step at {} %", trial.weight));
+        let summary = format!("waiting for the first samples of this step at {} %", trial.weight);
+        return watching(fewest.max(unproven), summary);
     }
-    if needed > 0 {
+    if fewest > unproven {
         let (seen, of) = (next.requests, trial.checks.min_requests);
-        return watching(needed, format!("{seen} of {of} requests seen at {} %, {needed} more needed", trial.weight));
+        return watching(fewest, format!("{seen} of {of} requests seen at {} %, {fewest} more needed", trial.weight));
+    }
+    if let Some((_, summary)) = lacking {
+        return watching(unproven, summary);
     }
     let stable = table.side(Side::Stable, table.start, table.watermark);
     Verdict::Healthy { summary: summary(trial, table, next, stable.requests, stable.errors) }

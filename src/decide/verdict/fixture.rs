@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     api::{checks::Checks, status::Evidence, units::At},
-    observe::seen::{Feed, Pod, PodSamples, Point, Probe, Samples, Side, SmokeSeen},
+    observe::seen::{Feed, Pod, PodSamples, Point, Probe, Samples, Scrapes, Side, SmokeSeen},
 };
 
 use super::{Trial, Verdict, judge};
@@ -133,7 +133,12 @@ impl World {
             }
             pods.push(PodSamples { pod: load.pod.name.clone(), points });
         }
-        Feed::Data(Samples { pods, scrape_interval: Duration::from_secs(INTERVAL.into()), slow_bound: Some(2.0) })
+        Feed::Data(Samples {
+            pods,
+            scrape_interval: Duration::from_secs(INTERVAL.into()),
+            slow_bound: Some(2.0),
+            scrapes: Scrapes::default(),
+        })
     }
 
     pub fn pods(&self) -> Vec<Pod> {
@@ -158,6 +163,9 @@ impl World {
             smoke_due: self.smoke_due,
             weight: self.weight,
             traffic: self.traffic,
+            arrived: true,
+            routed: true,
+            horizon: Duration::from_mins(10),
         };
         judge(&trial, evidence)
     }

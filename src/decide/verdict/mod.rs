@@ -1,8 +1,7 @@
 //! The verdict on a candidate: evidence and one look at the world in, a judgement in words and numbers out.
 //!
 //! Only `Bad` convicts. Missing data is a verdict of its own: it neither convicts nor passes. Each check gives one
-//! `Finding`; `judge` lets the gravest one speak. A further check (a statistical test, a business counter) is one more
-//! file that gives a `Finding`.
+//! `Finding`; `judge` lets the gravest one speak.
 
 mod breach;
 mod counters;
@@ -11,8 +10,11 @@ mod error_rate;
 pub mod evidence;
 mod health;
 mod latency;
+mod log;
 mod pods;
+mod rounds;
 mod sentence;
+mod sequential;
 mod smoke;
 
 #[cfg(test)]
@@ -21,6 +23,8 @@ mod fixture;
 mod properties;
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use crate::{
     api::{checks::Checks, status::Evidence, units::At},
@@ -48,6 +52,12 @@ pub struct Trial<'a> {
     pub weight: u32,
     /// Whether the candidate should be getting requests.
     pub traffic: bool,
+    /// Whether this weight was confirmed at `since`; until then that of the step before stands.
+    pub arrived: bool,
+    /// A router shares the requests out, and not the number of pods.
+    pub routed: bool,
+    /// How long the release is planned to take. Zero: not known.
+    pub horizon: Duration,
 }
 
 impl Trial<'_> {
@@ -148,16 +158,29 @@ pub fn judge(trial: &Trial<'_>, evidence: &Evidence) -> (Evidence, Verdict) {
         limits.push(latency::check(trial, table, &mut next));
         data::count_up(table, &mut next);
     }
+    let evidence = sequential::check(trial, &mut next);
+    limits.extend(evidence.as_ref().map(|e| e.finding.clone()));
     let health = recovering(trial, health, &limits, &mut next);
-    let gap = data::gap(trial, table.as_ref());
+    let gap = data::gap(trial, table.as_ref()).or_else(|| evidence.as_ref().filter(|_| trial.traffic)?.gap.clone());
     next.no_data_since = gap.as_ref().map(|_| next.no_data_since.unwrap_or(trial.now));
 
-    let findings: Vec<Finding> = at_once.into_iter().chain([health]).chain(limits).collect();
-    let verdict = gravest(findings, gap).unwrap_or_else(|| data::enough(trial, table.as_ref(), &next));
+    let findings = at_once.into_iter().chain([health]).chain(limits).map(|finding| gone(trial, finding)).collect();
+    let verdict = gravest(findings, gap)
+        .unwrap_or_else(|| data::enough(trial, table.as_ref(), evidence.and_then(|e| e.lacking), &next));
     // The first moment of each, not the last: what is told and stored must not change with every look.
     next.healthy_at = matches!(verdict, Verdict::Healthy { .. }).then(|| next.healthy_at.unwrap_or(trial.now));
     next.outlier_since = matches!(verdict, Verdict::PodOutlier { .. }).then(|| next.outlier_since.unwrap_or(trial.now));
     (next, verdict)
+}
+
+/// A bad pod that is no more has taken its fault with it. Its requests are still in the counts.
+fn gone(trial: &Trial<'_>, finding: Finding) -> Finding {
+    match finding {
+        Finding::Outlier { pod, message } if trial.alive(Side::Candidate).all(|p| p.name != pod) => {
+            Finding::Hold(format!("{message}; it is gone"))
+        }
+        other => other,
+    }
 }
 
 /// Keeps `degraded_since` from the first moment both versions suffer until both are well again. A health check answers

@@ -66,6 +66,16 @@ impl Scope {
         }
     }
 
+    /// All pods that a ReplicaSet has, had and will have.
+    pub fn of_set((namespace_label, pod_label): (&str, &str), namespace: &str, set: &str) -> Self {
+        Self {
+            namespace_label: namespace_label.to_owned(),
+            pod_label: pod_label.to_owned(),
+            namespaces: one_of([namespace]),
+            pods: format!("{}-[a-z0-9]+", one_of([set])),
+        }
+    }
+
     /// `metric{namespace=~"…",pod=~"…",more}`; `more` is PromQL of our own.
     pub fn select(&self, metric: &str, more: &str) -> String {
         let (namespace, pod) = (quote(&self.namespaces), quote(&self.pods));

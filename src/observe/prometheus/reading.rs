@@ -6,7 +6,7 @@ use super::{
     answer::{Fault, Series, count},
     presets::{Family, PART},
 };
-use crate::api::units::At;
+use crate::{api::units::At, observe::seen::Scrape};
 
 /// What one pod has counted, as of one evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +75,17 @@ pub fn misfit(family: &Family, podless: Option<&PodReading>, found: &[&PodReadin
 }
 
 impl PodReading {
+    /// What this scrape tells, with durations at `bounds`. `told`: some pod of the Release has the counter, so that a
+    /// scraped pod without it has served none.
+    pub fn scrape(&self, told: bool, bounds: &[f64]) -> Option<Scrape> {
+        let Some(requests) = self.requests else {
+            let at = self.up_at.filter(|_| told && self.up == Some(true))?;
+            return Some(Scrape { at, requests: 0.0, errors: None, within: Vec::new() });
+        };
+        let errors = if self.coded { Some(self.server_errors).filter(|n| *n > 0.0) } else { self.errors };
+        Some(Scrape { at: self.at?, requests, errors, within: within(&self.le, bounds).unwrap_or_default() })
+    }
+
     fn add(&mut self, family: &Family, series: &Series, value: f64, pod: &str) -> Result<(), Fault> {
         match series.label(PART) {
             "requests" => {
@@ -101,6 +112,15 @@ impl PodReading {
         }
         Ok(())
     }
+}
+
+/// Requests within each bound, and all that were timed. Where a histogram lacks a bound its next higher one is taken.
+fn within(le: &BTreeMap<String, f64>, bounds: &[f64]) -> Option<Vec<f64>> {
+    let all = *le.get("+Inf")?;
+    let mut buckets: Vec<(f64, f64)> = le.iter().filter_map(|(b, n)| Some((b.parse().ok()?, *n))).collect();
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let of = |bound: &f64| buckets.iter().find(|(b, _)| b >= bound).map_or(all, |(_, n)| *n);
+    Some(bounds.iter().map(of).chain([all]).collect())
 }
 
 /// `503`, or the class `5xx`.
@@ -131,6 +151,20 @@ mod tests {
         assert_eq!(bound(bounds, 20.0), None);
         assert_eq!(bound(["2.0"], 2.0), Some((2.0, "2.0")));
         assert_eq!(bound([], 2.0), None);
+    }
+
+    #[test]
+    fn a_histogram_is_read_at_the_bounds_that_are_followed() {
+        let at = |second: u32| At::from_epoch(1_767_225_600.0 + f64::from(second)).unwrap();
+        let le =
+            BTreeMap::from([("0.1", 5.0), ("1", 7.0), ("5.0", 8.0), ("+Inf", 9.0)].map(|(b, n)| (b.to_owned(), n)));
+        let found = PodReading { at: Some(at(1)), requests: Some(9.0), le, ..PodReading::default() };
+        let seen = |bounds: &[f64]| found.scrape(true, bounds).unwrap().within;
+        assert_eq!(seen(&[0.1, 5.0]), [5.0, 8.0, 9.0]);
+        assert_eq!(seen(&[0.5, 10.0]), [7.0, 9.0, 9.0]);
+        let quiet = PodReading { up: Some(true), up_at: Some(at(2)), ..PodReading::default() };
+        assert_eq!(quiet.scrape(true, &[0.1]).map(|s| s.requests), Some(0.0));
+        assert_eq!(quiet.scrape(false, &[0.1]), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is measured of pods: counters, and health checks.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::api::units::At;
 
@@ -34,6 +34,28 @@ pub struct Samples {
     pub scrape_interval: Duration,
     /// The latency bound really counted above: the bucket's bound, seconds. `None`: no usable bucket.
     pub slow_bound: Option<f64>,
+    /// The same as it was scraped, for the evidence.
+    pub scrapes: Scrapes,
+}
+
+/// Counters of the last minutes, each pod's to its own last scrape, with all latency bounds that are followed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scrapes {
+    /// Seconds, rising, as text; the last is `+Inf`. Empty: latency is not measured.
+    pub bounds: Vec<String>,
+    /// Oldest first, by pod.
+    pub pods: BTreeMap<String, Vec<Scrape>>,
+}
+
+/// Totals since the process started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scrape {
+    pub at: At,
+    pub requests: f64,
+    /// `None`: none has failed yet.
+    pub errors: Option<f64>,
+    /// Requests that took at most so long, by `Scrapes::bounds`; empty: not told.
+    pub within: Vec<f64>,
 }
 
 /// One pod's counters, oldest first.

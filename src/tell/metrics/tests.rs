@@ -17,6 +17,10 @@ fn every_number_is_there_and_phases_follow_their_releases() {
     metrics.phase("b", Some("Idle"));
     metrics.phase("c", Some("Idle"));
     metrics.phase("c", None);
+    for verdict in [Some("Watching"), Some("Watching"), Some("Bad"), None, Some("Watching")] {
+        metrics.verdict("a", verdict);
+    }
+    metrics.verdict("b", Some("Healthy"));
     let text = metrics.text().unwrap();
     for line in [
         r#"haldane_passes_total{outcome="ok"} 1"#,
@@ -28,6 +32,11 @@ fn every_number_is_there_and_phases_follow_their_releases() {
         "haldane_statuses_too_new_total 1",
         r#"haldane_releases{phase="Stepping"} 1"#,
         r#"haldane_releases{phase="Idle"} 1"#,
+        r#"haldane_verdicts{verdict="Watching"} 1"#,
+        r#"haldane_verdicts{verdict="Bad"} 0"#,
+        r#"haldane_verdicts{verdict="Healthy"} 1"#,
+        r#"haldane_verdict_changes_total{verdict="Watching"} 2"#,
+        r#"haldane_verdict_changes_total{verdict="Bad"} 1"#,
         r#"haldane_api_calls_total{verb="patch"} 0"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");

@@ -31,6 +31,7 @@ fn candidate() -> Candidate {
         plan: Plan::default(),
         traffic: PinnedTraffic::default(),
         undo: false,
+        replaced: None,
     }
 }
 

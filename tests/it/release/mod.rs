@@ -9,6 +9,7 @@ mod good;
 mod leave;
 mod look;
 mod orders;
+mod outlier;
 mod rest;
 mod unread;
 

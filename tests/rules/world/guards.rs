@@ -40,6 +40,8 @@ pub(super) enum Guard {
     Split(usize, Option<Split>),
     /// A create.
     NoSet(String),
+    /// Of what is deleted: nothing else ever has it.
+    Uid,
 }
 
 /// A request that is ready to be sent.
@@ -165,6 +167,10 @@ impl World {
                 None => Ok(None),
                 Some(set) => Ok((set.mark != *carries_traffic).then(|| self.of(&set.name))),
             },
+            Effect::ReplacePod { pod } => {
+                let there = self.pods.iter().any(|p| p.name == *pod && p.ending.is_none());
+                Ok(there.then_some(Guard::Uid))
+            }
             Effect::DeleteCandidate => match self.set(scope) {
                 None => Ok(None),
                 Some(set) if set.owned => Err(Refused("the Deployment owns it")),

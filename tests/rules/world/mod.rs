@@ -52,6 +52,8 @@ pub struct WPod {
     pub points: Vec<Point>,
     /// Failed health checks in a row.
     pub failures: u32,
+    /// It fails half of its requests, whatever its version.
+    pub lemon: bool,
 }
 
 /// A Service, and what the data plane knows of its selector.
@@ -103,6 +105,8 @@ pub struct World {
     /// Seconds until a gateway follows its route.
     pub lag: u32,
     pub bad: Vec<String>,
+    /// So many of the next pods of a candidate are bad.
+    pub lemons: u32,
     pub degraded: bool,
     pub no_data: bool,
     pub no_start: bool,
@@ -155,6 +159,7 @@ impl World {
             routes: spec.traffic.routes.iter().map(|_| WRoute { split: None, live: None, pending: 0 }).collect(),
             lag: 1,
             bad: Vec::new(),
+            lemons: 0,
             degraded: false,
             no_data: false,
             no_start: false,
@@ -371,11 +376,14 @@ impl World {
 
     fn kubelet(&mut self) {
         let now = self.now;
-        for (hash, rev, size) in self.sets.iter().map(|s| (s.hash.clone(), s.rev.clone(), s.size)).collect::<Vec<_>>() {
+        let sets: Vec<_> = self.sets.iter().map(|s| (s.hash.clone(), s.rev.clone(), s.size, s.id.is_some())).collect();
+        for (hash, rev, size, ours) in sets {
             let alive = self.alive(&hash);
             for _ in alive..size {
                 let n = self.fresh();
                 *self.started.entry(rev.clone()).or_default() += 1;
+                let lemon = ours && self.lemons > 0;
+                self.lemons -= u32::from(lemon);
                 self.pods.push(WPod {
                     name: format!("app-{hash}-{n}"),
                     hash: hash.clone(),
@@ -387,6 +395,7 @@ impl World {
                     errors: 0.0,
                     points: Vec::new(),
                     failures: 0,
+                    lemon,
                 });
             }
             let mut surplus = alive.saturating_sub(size);
@@ -453,7 +462,7 @@ impl World {
             }
             let each = n / f64::from(u32::try_from(to.len()).unwrap());
             for i in to {
-                let fails = self.degraded || self.bad.contains(&self.pods[i].rev);
+                let fails = self.degraded || self.pods[i].lemon || self.bad.contains(&self.pods[i].rev);
                 self.pods[i].requests += each;
                 self.pods[i].errors += if fails { each / 2.0 } else { 0.0 };
             }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use haldane::{
     api::{release::RouteRef, state::Revision},
     observe::seen::{
-        Asked, CandidateSet, Feed, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Probe, ReleaseSeen, RouteSeen,
-        Samples, Seen, ServiceSeen, Side, Target, Unread, Workload,
+        Asked, CandidateSet, Feed, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen, RouteSeen,
+        Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
     },
 };
 
@@ -82,6 +82,10 @@ impl World {
             pods: self.pods.iter().map(|p| PodSamples { pod: p.name.clone(), points: p.points.clone() }).collect(),
             scrape_interval: Duration::from_secs(SCRAPE),
             slow_bound: Some(2.0),
+            scrapes: Scrapes {
+                bounds: vec!["2".into(), "+Inf".into()],
+                pods: self.pods.iter().map(|p| (p.name.clone(), p.points.iter().map(scrape).collect())).collect(),
+            },
         };
         Seen {
             now: self.now,
@@ -161,5 +165,14 @@ impl World {
             last: "HTTP 500".into(),
         };
         self.pods.iter().filter(|p| p.ready).map(probe).collect()
+    }
+}
+
+fn scrape(point: &Point) -> Scrape {
+    Scrape {
+        at: point.at,
+        requests: point.requests,
+        errors: Some(point.errors),
+        within: vec![point.timed - point.slow, point.timed],
     }
 }

@@ -61,6 +61,11 @@ impl World {
             (Effect::ScaleCandidate { size }, Some(set)) => set.size = *size,
             (Effect::MarkCandidate { carries_traffic }, Some(set)) => set.mark = *carries_traffic,
             (Effect::DeleteCandidate, Some(set)) => set.deleting = true,
+            (Effect::ReplacePod { pod }, _) => {
+                for pod in self.pods.iter_mut().filter(|p| p.name == *pod && p.ending.is_none()) {
+                    pod.ending = Some(2);
+                }
+            }
             (Effect::Route { weight, header, .. }, _) => {
                 let i = self.route(effect);
                 let route = &mut self.routes[i];

@@ -33,7 +33,11 @@ impl Engine {
     pub(super) fn conclude(&mut self, sample: &Sample) -> Output {
         let members = self.members();
         let ln_e = combined(&members, false);
-        let health = health::check(&self.roster, &self.config, sample.weight, sample.t, &mut self.state.unwell_since);
+        let health = if self.config.alone {
+            health::check(&self.roster, &self.config, sample.weight, sample.t, &mut self.state.unwell_since)
+        } else {
+            Health::Well
+        };
         if self.state.bad.is_none()
             && let Some((reason, sentence)) = self.convict(sample, &health, &members)
         {
@@ -73,7 +77,7 @@ impl Engine {
             }
             for (index, reason) in [Reason::ErrorRate, Reason::Latency].into_iter().enumerate() {
                 let contested = members.get(index).is_some_and(|m| m.contested.is_some());
-                if self.state.stands[index] == Stand::Convicted && (config.strict || !contested) {
+                if config.alone && self.state.stands[index] == Stand::Convicted && (config.strict || !contested) {
                     return Some((reason, sentence::literal(self, index, &self.state.literal[index].counts())));
                 }
             }

@@ -33,6 +33,8 @@ pub struct Config {
     /// A router shares the requests out. False where connections are shared by the number of pods: there a candidate may
     /// rightly get nothing for a while.
     pub routed: bool,
+    /// Pod health and the literal thresholds are judged here too; false where others do that.
+    pub alone: bool,
     /// How long the release is planned to take from its first sample on.
     pub horizon: f64,
 }
@@ -81,6 +83,7 @@ impl Config {
                 })
                 .collect(),
             routed: true,
+            alone: true,
             horizon: if horizon.is_finite() && horizon > 0.0 { horizon } else { 3600.0 },
         }
     }

@@ -95,6 +95,23 @@ pub fn bound(text: &str) -> Option<f64> {
     }
 }
 
+/// The latency bounds to follow of those there are: all, or where they are too many those around the limit and an even
+/// choice of the others. Rising, without infinity.
+pub fn follow(bounds: impl IntoIterator<Item = f64>, limit: f64) -> Vec<f64> {
+    let mut all: Vec<f64> = bounds.into_iter().filter(|b| b.is_finite() && *b > 0.0).collect();
+    all.sort_by(f64::total_cmp);
+    all.dedup();
+    if all.len() <= BOUNDS {
+        return all;
+    }
+    let above = all.iter().position(|b| *b >= limit * (1.0 - 1e-9)).unwrap_or(all.len() - 1);
+    let mut chosen: Vec<usize> = (0..BOUNDS - 1).map(|i| i * (all.len() - 1) / (BOUNDS - 2)).collect();
+    chosen.push(above);
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen.into_iter().filter_map(|i| all.get(i).copied()).collect()
+}
+
 impl Layout {
     fn read(&self, pod: &PodSample) -> Option<Raw> {
         let total = pod.total.filter(|v| usable(*v))?;

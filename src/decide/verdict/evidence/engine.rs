@@ -93,8 +93,8 @@ impl Engine {
     }
 
     /// What must be kept for `resume`: under 4 KB as JSON.
-    pub fn state(&self) -> State {
-        self.state.clone()
+    pub const fn state(&self) -> &State {
+        &self.state
     }
 
     fn see(&mut self, sample: &Sample) {

@@ -6,10 +6,19 @@ use super::{
     grid::RATIOS,
     process::mean,
 };
+use crate::api::status::Ratio;
 
 /// The factors that are tried.
 const LOWEST: f64 = 1e-3;
 const HIGHEST: f64 = 1e4;
+
+impl Ratio {
+    /// As people read it. What is beyond everything that was tried is no limit.
+    pub fn between((low, high): (f64, f64)) -> Self {
+        let words = |ratio: f64| if ratio < 10.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") };
+        Self { at_least: words(low), at_most: (high < 0.99 * HIGHEST).then(|| words(high)) }
+    }
+}
 
 impl Engine {
     /// From and to; wide while little is known. Its coverage of 1 - alpha holds while the weight stands; over several

@@ -34,6 +34,7 @@ mod state;
 
 pub use by_block::{ByBlock, Test};
 pub use config::{Config, Metric};
+pub use curve::follow;
 pub use engine::Engine;
 pub use factor::Counts;
 pub use output::{Finding, Output};

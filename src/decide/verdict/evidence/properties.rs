@@ -101,9 +101,9 @@ fn some_world(canary: usize, stable: usize, slow: bool, reset: f64) -> World {
 }
 
 fn resumed(engine: &Engine, checks: &Checks, before: &[Sample]) -> Engine {
-    let stored = serde_json::to_string(&engine.state()).unwrap();
+    let stored = serde_json::to_string(engine.state()).unwrap();
     let state: State = serde_json::from_str(&stored).unwrap();
-    assert_eq!(state, engine.state(), "what is stored reads back equal");
+    assert_eq!(&state, engine.state(), "what is stored reads back equal");
     let mut engine = Engine::resume(Config::new(checks, 3600.0), state);
     let from = before.last().unwrap().t - 150.0;
     for sample in before.iter().filter(|s| s.t >= from) {
@@ -139,7 +139,7 @@ proptest! {
             prop_assert!(output.ln_e.is_none_or(f64::is_finite), "{output:?}");
             prop_assert!(!output.sentence.contains("NaN"), "{output:?}");
             prop_assert!(engine.tests().iter().all(|(_, ln)| ln.is_finite()));
-            let stored = serde_json::to_string(&engine.state()).unwrap();
+            let stored = serde_json::to_string(engine.state()).unwrap();
             let read: State = serde_json::from_str(&stored).unwrap();
             prop_assert_eq!(serde_json::to_string(&read).unwrap(), stored);
         }
@@ -250,7 +250,7 @@ fn the_state_of_the_largest_release_is_smaller_than_four_kilobytes() {
         }
         let weight = f64::from(tick / 30 + 1) * 0.0371;
         engine.tick(&Sample { t, weight, provider: Provider::Ok, pods });
-        let state = serde_json::to_string(&engine.state()).unwrap();
+        let state = serde_json::to_string(engine.state()).unwrap();
         if state.len() > largest.len() {
             largest = state;
         }

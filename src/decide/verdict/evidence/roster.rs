@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{
-    curve::{BOUNDS, Curve, Layout, bound},
+    curve::{Curve, Layout, bound, follow},
     sample::{Arm, LAST, PodSample, Provider, Sample},
 };
 
@@ -205,20 +205,8 @@ impl Pod {
     }
 }
 
-/// The bounds to follow: those of the first histogram; where there are too many, those around the limit and an even choice
-/// of the others.
+/// The bounds to follow: those of the first histogram.
 fn bounds(sample: &Sample, limit: f64) -> Vec<f64> {
     let Some(pod) = sample.pods.values().find(|p| p.le.len() > 1) else { return Vec::new() };
-    let mut all: Vec<f64> = pod.le.keys().filter_map(|b| bound(b)).filter(|b| b.is_finite() && *b > 0.0).collect();
-    all.sort_by(f64::total_cmp);
-    all.dedup();
-    if all.len() <= BOUNDS {
-        return all;
-    }
-    let above = all.iter().position(|b| *b >= limit * (1.0 - 1e-9)).unwrap_or(all.len() - 1);
-    let mut chosen: Vec<usize> = (0..BOUNDS - 1).map(|i| i * (all.len() - 1) / (BOUNDS - 2)).collect();
-    chosen.push(above);
-    chosen.sort_unstable();
-    chosen.dedup();
-    chosen.into_iter().filter_map(|i| all.get(i).copied()).collect()
+    follow(pod.le.keys().filter_map(|b| bound(b)), limit)
 }

@@ -61,6 +61,23 @@ pub struct State {
     pub(super) bad: Option<Conviction>,
 }
 
+impl State {
+    /// The time of the last sample that was judged.
+    pub fn judged(&self) -> Option<f64> {
+        self.began.map(|_| self.now)
+    }
+
+    /// Requests and failures of the candidate, then of the stable version, since the candidate first had some.
+    pub const fn totals(&self) -> [f64; 4] {
+        self.totals
+    }
+
+    /// The candidate's share as it was set then.
+    pub fn share(&self) -> f64 {
+        self.weights.last().map_or(0.0, |w| w.share)
+    }
+}
+
 /// A change of the candidate's share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(f64, f64, f64, bool)", into = "(f64, f64, f64, bool)")]
