@@ -1,6 +1,6 @@
 //! `kubectl haldane evidence`: the blocks of requests that a release was judged by, as `haldane e-value` reads them.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::bail;
 
@@ -32,7 +32,8 @@ fn lines(release: &Release, now: At) -> Option<String> {
     let evidence = release.status.as_ref()?.memory.evidence.as_ref().filter(|e| !e.log.is_empty())?;
     let mut text = String::from("# n_canary e_canary n_stable e_stable   until, at\n");
     for block in &evidence.log {
-        text += &format!("{:<32} # {} {} %\n", clean(&block.counts), clock_time(block.to, now), block.weight);
+        let (counts, until) = (clean(&block.counts), clock_time(block.to, now));
+        let _ = writeln!(text, "{counts:<32} # {until} {} %", block.weight);
     }
     Some(text)
 }

@@ -23,7 +23,8 @@ fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
         }
         run.second().unwrap();
     }
-    panic!("not reached within {limit} s: {:?}", run.state());
+    let now = decide(&run.world.spec, &run.past(), &run.seen());
+    panic!("not reached within {limit} s: {}; {:?}", now.display.message, run.state());
 }
 
 fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {

@@ -30,7 +30,7 @@ impl Evidence {
     /// What is kept of an ended release.
     pub(crate) fn ended(self) -> Option<Self> {
         let Self { log, ratio, .. } = self;
-        (!log.is_empty()).then(|| Self { log, ratio, ..Self::default() })
+        (!log.is_empty()).then(|| Self { ratio, log, ..Self::default() })
     }
 }
 

@@ -20,8 +20,14 @@ struct Track<'a> {
 }
 
 /// Samples in the order of their time: one for each round of scrapes, the last as of now. `judged`: up to when they have
-/// been judged. `before`: the share that was set until this step's weight was confirmed.
-pub(super) fn rounds(trial: &Trial<'_>, scrapes: &Scrapes, judged: Option<f64>, before: f64) -> Vec<Sample> {
+/// been judged; `from`: what a test still looks back to. `before`: the share that was set until this step's weight was
+/// confirmed.
+pub(super) fn rounds<'a>(
+    trial: &'a Trial<'_>,
+    scrapes: &'a Scrapes,
+    (judged, from): (Option<f64>, Option<f64>),
+    before: f64,
+) -> impl Iterator<Item = Sample> + 'a {
     let tracks = tracks(trial, scrapes);
     let now = trial.now.epoch();
     let mut times = ends(&tracks, now);
@@ -30,7 +36,9 @@ pub(super) fn rounds(trial: &Trial<'_>, scrapes: &Scrapes, judged: Option<f64>, 
         times.pop();
     }
     times.push(now);
-    times.iter().map(|t| sample(trial, &scrapes.bounds, &tracks, *t, before)).collect()
+    // A round tells of each pod's latest scrape, so the last one before a moment tells all that was known then.
+    let known = from.map_or(0, |from| times.partition_point(|t| *t <= from).saturating_sub(1));
+    times.into_iter().skip(known).map(move |t| sample(trial, &scrapes.bounds, &tracks, t, before))
 }
 
 fn tracks<'a>(trial: &Trial<'a>, scrapes: &'a Scrapes) -> Vec<Track<'a>> {

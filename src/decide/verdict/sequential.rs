@@ -36,10 +36,10 @@ pub(super) fn check(trial: &Trial<'_>, next: &mut Evidence) -> Option<Word> {
     }
     // What another version of the operator wrote may not be readable: the evidence then begins anew.
     let state: evidence::State = next.engine.take().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
-    let (judged, before) = (state.judged(), state.share());
+    let (judged, before, back) = (state.judged(), state.share(), state.looks_back_to());
     let mut engine = Engine::resume(config(trial), state);
     let mut output = None;
-    for sample in rounds(trial, &samples.scrapes, judged, before) {
+    for sample in rounds(trial, &samples.scrapes, (judged, back), before) {
         if judged.is_some_and(|judged| sample.t <= judged && sample.t < trial.now.epoch()) {
             engine.recall(&sample);
         } else {

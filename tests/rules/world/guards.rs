@@ -85,6 +85,7 @@ impl World {
             Guard::Canary(i, canary) => self.services[*i].canary == *canary,
             Guard::Split(i, split) => self.routes[*i].split == *split,
             Guard::NoSet(name) => self.sets.iter().all(|s| s.name != *name),
+            Guard::Uid => true, // a pod that is gone is not deleted twice
         })
     }
 

@@ -10,7 +10,7 @@ use super::{
     sample::{Arm, Sample},
     sentence,
     spread::hash,
-    state::{Conviction, Reason},
+    state::{Conviction, Outlier, Reason},
 };
 
 /// One verdict with its reason.
@@ -43,8 +43,13 @@ impl Engine {
         {
             self.state.bad = Some(Conviction { reason, sentence, at: sample.t });
         }
+        let outlier = self.outlier(&members);
+        if let (Some(pod), Outlier::Nobody) = (outlier.as_ref().and_then(|word| word.pod.as_ref()), self.state.outlier)
+        {
+            self.state.outlier = Outlier::There(hash(pod));
+        }
         let proven = self.proven(sample);
-        let word = self.word(sample, health, &members);
+        let word = self.word(sample, health, outlier, &members);
         let holds = !matches!(word.finding, Finding::Healthy | Finding::Watching)
             || matches!(word.reason, Reason::Unwell | Reason::Starting | Reason::NoWeight);
         let advance = !holds && proven.enough && !leans(&members) && (proven.certain || !self.config.require_proof);
@@ -86,7 +91,7 @@ impl Engine {
     }
 
     /// The gravest of what holds.
-    fn word(&self, sample: &Sample, health: Health, members: &[Member]) -> Word {
+    fn word(&self, sample: &Sample, health: Health, outlier: Option<Word>, members: &[Member]) -> Word {
         let state = &self.state;
         let config_error = data::config_error(self);
         if let Some(sentence) = config_error {
@@ -111,7 +116,7 @@ impl Engine {
             word.pod = Some(pod);
             return word;
         }
-        if let Some(word) = self.outlier(members) {
+        if let Some(word) = outlier {
             return word;
         }
         if let Health::Unwell(sentence) = health {

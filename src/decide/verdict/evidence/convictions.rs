@@ -46,6 +46,25 @@ fn one_bad_pod_of_several_is_an_outlier_and_no_conviction() {
 }
 
 #[test]
+fn an_outlier_that_is_replaced_takes_its_evidence_along_once() {
+    let lemon = || world(base).one("c1", |l| (l.bad, l.seen) = (|_| 0.2, |t| t < 120.0));
+    let replaced = |bad| {
+        let mut world = lemon();
+        world.loads.push(load("c3", Arm::Canary, 120.0, |_| 5.0, bad));
+        world.judged(900.0)
+    };
+    let well = replaced(base);
+    none(&well, Finding::Bad);
+    assert_eq!(at(&well, 115.0).verdict, Finding::PodOutlier);
+    let last = well.last().unwrap();
+    assert!(last.advance && last.verdict == Finding::Healthy, "{last:?}");
+    // What is bad after it is held against the version: never an advance again.
+    let again = replaced(|_| 0.2);
+    assert_eq!(at(&again, 300.0).pod.as_deref(), Some("c3"), "{:?}", at(&again, 300.0));
+    assert!(again.iter().all(|o| o.t < 150.0 || !o.advance));
+}
+
+#[test]
 fn the_literal_threshold_is_always_evaluated() {
     let slowly = world(|_| 0.2).checked(|c| c.sequential.enabled = false);
     let bad = slowly.first(400.0, Finding::Bad).unwrap();

@@ -17,7 +17,7 @@ use super::{
     sample::{Arm, LAST, Sample},
     series,
     spread::{PICKS, PLACES, Spread, hash},
-    state::{State, Weight},
+    state::{Outlier, State, Weight},
 };
 
 /// Seconds after which what happened counts half as "lately".
@@ -84,6 +84,7 @@ impl Engine {
             let to = to.max(from);
             self.state.dispersion.look(&self.roster, to);
             self.state.share.look(&self.roster, to, sample.weight, self.config.horizon);
+            self.excuse(to);
             self.forget(to);
         }
         self.state.gaps.clone_from(self.roster.gaps());
@@ -217,6 +218,22 @@ impl Engine {
         for (place, (row, _)) in state.spread.places.iter_mut().zip(&rows) {
             place.serve(row.requests(), fade);
         }
+    }
+
+    /// A pod that certainly differed has gone, and all it did has been judged: what it did tells nothing of the version.
+    fn excuse(&mut self, watermark: f64) {
+        let Outlier::There(outlier) = self.state.outlier else { return };
+        let mut it = self.roster.of(Arm::Canary).filter(|(name, _)| hash(name) == outlier);
+        if it.any(|(_, p)| !p.gone || p.curve.last().is_some_and(|last| last > watermark)) {
+            return;
+        }
+        let Self { state, .. } = self;
+        let left = state.onset.left;
+        state.errors.restart(left);
+        state.latency.restart(left);
+        state.spread.restart(outlier, left);
+        state.proof = Proof::default();
+        state.outlier = Outlier::Excused;
     }
 
     /// Drops what no test looks at any more.

@@ -45,6 +45,12 @@ impl Errors {
         }
     }
 
+    pub fn restart(&mut self, left: f64) {
+        for process in [&mut self.relative, &mut self.floor, &mut self.slo] {
+            process.restart(left);
+        }
+    }
+
     /// Takes back what may not have happened yet: see `factor::moved`.
     pub fn doubt(&mut self, edge: &Counts, config: &Config, phi: f64) {
         for (g, ln) in self.relative.ln.iter_mut().enumerate() {

@@ -74,6 +74,13 @@ impl Latency {
         self.slo.round();
     }
 
+    pub fn restart(&mut self, left: f64) {
+        for process in &mut self.slow {
+            process.restart(left);
+        }
+        self.slo.restart(left);
+    }
+
     /// Takes back what may not have happened yet; `edge`: by bound.
     pub fn doubt(
         &mut self,

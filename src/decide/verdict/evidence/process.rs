@@ -36,6 +36,11 @@ impl<const G: usize> Process<G> {
         Self { ln: [ln_mass; G] }
     }
 
+    /// Forgets all evidence: from here on as at the start, with the prior mass that was given out by now.
+    pub fn restart(&mut self, left: f64) {
+        *self = Self::starting(packed::round((1.0 - left).ln()));
+    }
+
     /// To the precision in which it is stored, so that a restart changes nothing.
     pub fn round(&mut self) {
         for ln in &mut self.ln {

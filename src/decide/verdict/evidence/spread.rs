@@ -141,6 +141,15 @@ impl Spread {
         }
     }
 
+    /// Everybody begins anew; who is gone leaves his place.
+    pub fn restart(&mut self, gone: u32, left: f64) {
+        self.places.retain(|p| p.hash != gone);
+        for place in &mut self.places {
+            place.counts = [0.0; 2 + PICKS];
+            place.logs.restart(left);
+        }
+    }
+
     /// Takes a block in; `rows`: per place all requests, and those of pods past their first moments.
     pub fn update(
         &mut self,

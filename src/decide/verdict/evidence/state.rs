@@ -39,6 +39,7 @@ pub struct State {
     pub(super) share: Share,
     pub(super) series: Series,
     pub(super) spread: Spread,
+    pub(super) outlier: Outlier,
     pub(super) dispersion: Dispersion,
     pub(super) suffering: [Suffering; 2],
     pub(super) literal: [Literal; 2],
@@ -65,6 +66,12 @@ impl State {
     /// The time of the last sample that was judged.
     pub fn judged(&self) -> Option<f64> {
         self.began.map(|_| self.now)
+    }
+
+    /// The earliest moment that a test still looks back to: what was scraped before it need not be shown again.
+    pub fn looks_back_to(&self) -> Option<f64> {
+        let windows = [self.share.from, self.dispersion.to];
+        self.watermark.map(|judged| windows.into_iter().flatten().fold(judged, f64::min))
     }
 
     /// Requests and failures of the candidate, then of the stable version, since the candidate first had some.
@@ -101,6 +108,17 @@ impl From<Weight> for (f64, f64, f64, bool) {
     fn from(w: Weight) -> Self {
         (w.after, w.at, w.share, w.first)
     }
+}
+
+/// The pod that certainly differs from its brothers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Outlier {
+    #[default]
+    Nobody,
+    /// By the hash of its name.
+    There(u32),
+    /// It is gone, and its evidence with it. That happens once: a second one is held against the version.
+    Excused,
 }
 
 /// A verdict Bad stays.
