@@ -71,7 +71,7 @@ fn the_operator_gets_no_wildcard_and_no_secrets_of_others() {
     };
     assert_eq!(writes("deployments"), ["patch"], "a Deployment is the user's: never created, never deleted");
     assert_eq!(writes("httproutes"), ["patch"]);
-    assert!(writes("pods").is_empty());
+    assert_eq!(writes("pods"), ["delete"], "one bad pod of a candidate; the policy haldane-pods keeps it to such");
     assert!(writes("releaseactions").is_empty(), "orders are for people");
 }
 
@@ -118,7 +118,7 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
         assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
     }
     let policies = all(&objects, "ValidatingAdmissionPolicy");
-    assert_eq!(policies.len(), 3);
+    assert_eq!(policies.len(), 4);
     for policy in policies {
         let name = &policy["metadata"]["name"];
         assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
@@ -132,7 +132,7 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
     let text = include_str!("../deploy/install.yaml");
     assert_eq!(
         text.matches("'system:serviceaccount:haldane-system:haldane'").count(),
-        2,
+        3,
         "the policies know the operator"
     );
 }

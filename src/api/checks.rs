@@ -9,6 +9,7 @@ use super::units::{A_SECOND_OR_MORE, Factor, Percent, Span};
 /// The triggers and what to do when nothing can be known. Defaults are the organisation's rollback rule.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.provider) || !has(self.metrics) || self.metrics.size() == 0").message("spec.checks.metrics needs spec.checks.provider: the name of a MetricProvider of the operator's namespace"))]
 #[x_kube(validation = Rule::new("has(self.provider) || self.source.preset == 'App'").message("spec.checks.source needs spec.checks.provider: the name of a MetricProvider of the operator's namespace"))]
 pub struct Checks {
     /// A MetricProvider of the operator's namespace. None: pod health, the HTTP check and the smoke test alone decide.
@@ -30,9 +31,10 @@ pub struct Checks {
     /// A Job that must succeed. None: no smoke test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Smoke>,
-    /// Further series to compare with the stable version. In the schema once the operator obeys it.
+    /// Further series to compare with the stable version's, beside requests and their durations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub metrics: Vec<Metric>,
     /// The comparison with the stable version, which decides as soon as the evidence allows.
     #[serde(default, skip_serializing_if = "Sequential::is_default")]
@@ -196,9 +198,10 @@ pub struct Metric {
     /// What it is called in verdicts.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// A PromQL selector or sum by pod.
+    /// PromQL that gives a value for each pod: for a Counter raw counters or a sum of them, for a Gauge nearly anything.
     #[schemars(length(min = 1, max = 2048))]
     pub query: String,
+    /// How its value behaves.
     #[serde(default)]
     pub kind: MetricKind,
     /// Convicts when it is lower than the stable version's by more than this.

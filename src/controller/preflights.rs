@@ -16,10 +16,10 @@ use super::{
     providers::Providers,
 };
 use crate::{
-    api::checks::Source,
+    api::checks::{Metric, Source},
     observe::{
         clock,
-        prometheus::{preflight::preflight, presets::Family},
+        prometheus::{own::Own, preflight::preflight, presets::Family},
         seen::Blind,
     },
 };
@@ -33,6 +33,7 @@ pub struct Question {
     /// The name of a MetricProvider.
     pub provider: String,
     pub source: Source,
+    pub metrics: Vec<Metric>,
     /// The pods that serve.
     pub pods: Vec<String>,
 }
@@ -95,9 +96,10 @@ async fn ask(
     key: Key,
     question: Question,
 ) {
-    let answer = match (providers.get(&question.provider).await, Family::of(&question.source)) {
-        (Ok(provider), Ok(family)) if provider.allows(&key.namespace) => {
-            preflight(&provider, &family, &key.namespace, &question.pods).await
+    let understood = Family::of(&question.source).and_then(|family| Ok((family, Own::of(&question.metrics)?)));
+    let answer = match (providers.get(&question.provider).await, understood) {
+        (Ok(provider), Ok((family, own))) if provider.allows(&key.namespace) => {
+            preflight(&provider, &family, &own, &key.namespace, &question.pods).await
         }
         _ => None, // other gates speak of that
     };

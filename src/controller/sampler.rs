@@ -1,12 +1,14 @@
 //! The sampler: asks the metric providers about the pods of all active Releases together, and remembers.
 //!
 //! Per provider there are two loops at most: one reads the known presets, a few queries for all Releases; the other
-//! runs custom queries, each alone, so that a slow one delays no other Release. A loop ends when nobody is interested.
+//! asks for Releases with queries of their own, each alone, so that a slow one delays no other Release. A loop ends when
+//! nobody is interested.
 
 mod entry;
 mod record;
 mod ring;
 mod round;
+mod ups;
 
 use std::{
     collections::HashMap,
@@ -20,7 +22,7 @@ use tokio::sync::Notify;
 use self::entry::Entry;
 use crate::{
     api::{
-        checks::{Preset, Source},
+        checks::{Metric, Preset, Source},
         units::At,
     },
     observe::{
@@ -38,6 +40,8 @@ pub struct Interest {
     /// The name of a MetricProvider. None: nothing is asked.
     pub provider: Option<String>,
     pub source: Source,
+    /// The user's own series beside the requests.
+    pub metrics: Vec<Metric>,
     /// Requests that took longer are slow.
     pub latency: Duration,
     /// Pods of both versions, by name. Those named before are remembered until `forget`.
@@ -78,8 +82,9 @@ enum Lane {
 }
 
 impl Lane {
-    fn of(source: &Source) -> Self {
-        if source.preset == Preset::Custom { Self::Custom } else { Self::Presets }
+    fn of(interest: &Interest) -> Self {
+        let own = interest.source.preset == Preset::Custom || !interest.metrics.is_empty();
+        if own { Self::Custom } else { Self::Presets }
     }
 }
 
@@ -92,7 +97,7 @@ impl Sampler {
     /// Begins or changes what is sampled for a Release. Cheap; called by every pass of an active one. Needs a runtime.
     pub fn watch(&self, interest: Interest) {
         let provider = interest.provider.clone();
-        let lane = Lane::of(&interest.source);
+        let lane = Lane::of(&interest);
         let mut table = self.0.table();
         let fresh = if let Some(entry) = table.entries.get_mut(&interest.key) {
             entry.update(interest)
@@ -156,7 +161,7 @@ impl Shared {
     /// The Releases of a loop; none ends it.
     fn members(&self, provider: &str, lane: Lane) -> Option<Vec<Key>> {
         let mut table = self.table();
-        let mine = |e: &Entry| e.interest.provider.as_deref() == Some(provider) && Lane::of(&e.interest.source) == lane;
+        let mine = |e: &Entry| e.interest.provider.as_deref() == Some(provider) && Lane::of(&e.interest) == lane;
         let keys: Vec<Key> = table.entries.iter().filter(|(_, e)| mine(e)).map(|(key, _)| key.clone()).collect();
         if keys.is_empty() {
             table.loops.remove(&(provider.to_owned(), lane));

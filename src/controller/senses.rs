@@ -18,7 +18,7 @@ use crate::{
     observe::{
         clock, orders,
         probe::{Asked, Checkup, Prober, merge},
-        prometheus::presets::Family,
+        prometheus::{own::Own, presets::Family},
         seen::{Blind, Feed, Pod, Probe, Side},
         world::World,
     },
@@ -113,6 +113,7 @@ impl Senses {
                 key: pair(key),
                 provider: checks.provider.clone(),
                 source: checks.source.clone(),
+                metrics: checks.metrics.clone(),
                 latency: checks.latency.max.0,
                 pods,
                 keep: longest + Duration::from_mins(1),
@@ -142,6 +143,7 @@ impl Senses {
         if let Some(name) = &release.spec.checks.provider {
             problems.extend(self.permitted(name, &namespace).await.err());
             problems.extend(Family::of(&release.spec.checks.source).err());
+            problems.extend(Own::of(&release.spec.checks.metrics).err());
         }
         let notifiers: Api<Notifier> = Api::namespaced(self.client.clone(), &self.operator_namespace);
         for name in release.spec.notify.iter().map(|n| &n.notifier) {
@@ -162,7 +164,8 @@ impl Senses {
 
     /// Why the version that serves cannot be measured with the Release's queries. Asked while it waits.
     pub fn blind(&self, key: &Key, release: &Release, state: Option<&State>, pods: &[Pod]) -> Option<Blind> {
-        let provider = release.spec.checks.provider.clone();
+        let checks = &release.spec.checks;
+        let provider = checks.provider.clone();
         let (Some(State::Waiting { .. }), Some(provider)) = (state, provider) else {
             self.preflights.forget(key);
             return None;
@@ -172,7 +175,8 @@ impl Senses {
         if pods.is_empty() {
             return None; // other gates speak of that
         }
-        self.preflights.blind(key, Question { provider, source: release.spec.checks.source.clone(), pods })
+        self.preflights
+            .blind(key, Question { provider, source: checks.source.clone(), metrics: checks.metrics.clone(), pods })
     }
 
     /// Whether the API server proves who orders.

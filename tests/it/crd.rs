@@ -111,6 +111,22 @@ const BAD: &[(&str, &str, &str)] = &[
         "spec.traffic.canaryHeader.name in body should match",
     ),
     (RELEASE, "checks: {source: {preset: Istio}}", "spec.checks.source needs spec.checks.provider"),
+    (
+        RELEASE,
+        "checks: {metrics: [{name: a, query: a, mustNotDrop: 5%}]}",
+        "spec.checks.metrics needs spec.checks.provider",
+    ),
+    (
+        RELEASE,
+        "checks: {provider: p, metrics: [{name: a, query: a, mustNotDrop: 5%, mustNotRise: 5%}]}",
+        "spec.checks.metrics: give either mustNotDrop or mustNotRise",
+    ),
+    (
+        RELEASE,
+        "checks: {provider: p, metrics: [{name: a, query: a, mustNotDrop: 5%}, {name: a, query: b, mustNotRise: 5%}]}",
+        "spec.checks.metrics[1]: Duplicate value",
+    ),
+    (RELEASE, "checks: {sequential: {tolerance: '0.5'}}", "must be a number from 1 to 1000 in quotes"),
     (RELEASE, "checks: {source: {preset: Linkerd}}", "Unsupported value: \"Linkerd\": supported values: \"App\""),
     (RELEASE, "checks: {provider: p, source: {preset: Custom, total: a}}", "preset Custom needs total and errors"),
     (RELEASE, "checks: {provider: p, source: {total: a}}", "total, errors and latency are for preset Custom only"),

@@ -187,13 +187,13 @@ async fn the_controllers_can_be_away() {
 async fn the_operators_writes_are_on_record() {
     let plane = harness::plane().await;
     let ns = plane.namespace().await;
-    let pods: Api<Pod> = Api::namespaced(plane.operator_client(), &ns);
-    assert!(pods.delete("nobody", &DeleteParams::default()).await.is_err());
+    let deployments: Api<Deployment> = Api::namespaced(plane.operator_client(), &ns);
+    assert!(deployments.delete("nobody", &DeleteParams::default()).await.is_err());
     let service = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 8}]}}";
     plane.create_yaml(&plane.operator_client(), &ns, service).await.expect("the operator may create Services");
     let writes = plane.operator_writes(&ns);
     let told: Vec<_> = writes.iter().map(|w| (w.verb.as_str(), w.resource.as_str(), w.name.as_str(), w.code)).collect();
-    assert_eq!(told, [("delete", "pods", "nobody", 403), ("create", "services", "a", 201)]);
+    assert_eq!(told, [("delete", "deployments", "nobody", 403), ("create", "services", "a", 201)]);
     assert_eq!(writes[1].body["spec"]["ports"][0]["port"], 8);
 }
 

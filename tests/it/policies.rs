@@ -198,6 +198,36 @@ async fn editors_order_and_viewers_look() {
 }
 
 #[tokio::test]
+async fn of_all_pods_the_operator_deletes_those_of_candidates_only() {
+    let plane = harness::plane().await;
+    let ns = plane.namespace().await;
+    let pod = |name: &str, hash: &str, set: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{pod-template-hash: '{hash}'}}, ownerReferences: \
+             [{{apiVersion: apps/v1, kind: ReplicaSet, name: '{set}', uid: u, controller: true}}]}}, \
+             spec: {{nodeName: nowhere, containers: [{{name: app, image: 'shop:1'}}]}}}}"
+        )
+    };
+    // The owners are names only: made last, so that the garbage collector does not come first.
+    let made =
+        [("a", "h1f-2", "shop-r1f-2"), ("b", "h1f", "shop-r2f"), ("c", "5d6f8", "shop-5d6f8"), ("d", "", "shop-r")];
+    let theirs: Api<Pod> = Api::namespaced(plane.operator_client(), &ns);
+    for (name, hash, set) in made {
+        plane.create_yaml(&plane.client(), &ns, &pod(name, hash, set)).await.expect("a pod");
+        let answer = theirs.delete(name, &DeleteParams::default()).await.map(drop);
+        if name == "a" {
+            answer.expect("a pod of a candidate");
+        } else {
+            let refused = answer.expect_err("a pod of somebody else").to_string();
+            assert!(
+                refused.contains(&format!("may not delete pod {ns}/{name}: it does not belong to a candidate")),
+                "{refused}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_operator_may_not_do_more_than_it_does() {
     let plane = harness::plane().await;
     let ns = plane.namespace().await;
@@ -216,8 +246,6 @@ async fn the_operator_may_not_do_more_than_it_does() {
     forbidden(own.list(&list).await.map(drop), "listing its own secrets");
     assert!(own.get_opt("a").await.expect("it reads a secret of its own namespace by name").is_none());
     let now = DeleteParams::default();
-    let pods: Api<Pod> = Api::namespaced(operator.clone(), &ns);
-    forbidden(pods.delete("a", &now).await.map(drop), "deleting a pod");
     let deployments: Api<Deployment> = Api::namespaced(operator.clone(), &ns);
     forbidden(deployments.delete("a", &now).await.map(drop), "deleting a Deployment");
     let releases: Api<haldane::api::Release> = Api::namespaced(operator.clone(), &ns);

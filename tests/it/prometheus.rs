@@ -17,7 +17,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use haldane::{
     api::{
-        checks::{Preset, Source},
+        checks::{Metric, MetricKind, Preset, Source},
         provider::MetricProviderSpec,
         units::At,
     },
@@ -26,11 +26,13 @@ use haldane::{
         clock,
         prometheus::{
             client::{Provider, Secrets},
+            own::Own,
+            preflight::preflight,
             presets::Family,
             promql::Scope,
             reading::{PodReading, Reading, read},
         },
-        seen::{Feed, PodSamples, Samples},
+        seen::{Blind, Feed, PodSamples, Samples},
     },
 };
 use serde_json::json;
@@ -129,6 +131,7 @@ pub fn interest(namespace: &str, release: &str, pods: &[&str]) -> Interest {
         key: (namespace.into(), release.into()),
         provider: Some("prometheus".into()),
         source: Source::default(),
+        metrics: Vec::new(),
         latency: Duration::from_secs(2),
         pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
         keep: Duration::from_mins(6),
@@ -415,4 +418,77 @@ async fn one_refused_release_disturbs_no_other() {
     })
     .await;
     assert_eq!(why, "the metric provider refused the query (HTTP 422): it loads too many samples");
+}
+
+fn own(name: &str, query: &str, kind: MetricKind) -> Metric {
+    Metric { name: name.into(), query: query.into(), kind, must_not_drop: None, must_not_rise: None }
+}
+
+#[tokio::test]
+async fn the_users_own_series_are_read_beside_the_requests_and_spoil_nothing() {
+    let text = live(|r, at, second| {
+        for name in ["stable-1", "candidate-1"] {
+            let labels = |rest: &str| format!(r#"namespace="shop",pod="{name}"{rest}"#);
+            let elapsed = second + 600.0;
+            r.add("http_requests_total", &labels(r#",code="200""#), at, elapsed * 10.0);
+            r.add("payment_success_total", &labels(r#",way="card""#), at, elapsed * 2.0);
+            r.add("payment_success_total", &labels(r#",way="bill""#), at, elapsed);
+            for area in ["heap", "stack"] {
+                r.add("jvm_memory_used_bytes", &labels(&format!(r#",area="{area}""#)), at, 25.0);
+            }
+            r.add("jvm_memory_max_bytes", &labels(""), at, 100.0);
+            r.add("payment_success_total", &format!(r#"namespace="bank",pod="{name}""#), at, 1e6);
+        }
+    });
+    let recorded = Recorded::start(&text).await;
+    let provider = recorded.provider(&json!({"scrapeInterval": "1s"}));
+    let pods = ["stable-1", "candidate-1"];
+    let metrics = vec![
+        own("payments", "payment_success_total", MetricKind::Counter),
+        own("memory", "sum by (pod) (jvm_memory_used_bytes) / sum by (pod) (jvm_memory_max_bytes)", MetricKind::Gauge),
+        own("refunds", "refunds_total", MetricKind::Counter),
+    ];
+    let (asker, _) = sampler(provider.clone());
+    let whole = Interest { metrics: metrics.clone(), ..interest("shop", "web", &pods) };
+    asker.watch(whole.clone());
+    let samples = data(&asker, &whole).await;
+    assert_eq!(samples.scrapes.own_trouble, None);
+    for name in pods {
+        let scrapes = &samples.scrapes.pods[name];
+        assert!(scrapes.len() > 50, "what was before it is known: {}", scrapes.len());
+        for scrape in scrapes {
+            let told: Vec<usize> = scrape.own.keys().copied().collect();
+            assert_eq!(told, [0, 1], "a series that is not there is no 0");
+            assert!((scrape.own[&0] - 0.3 * scrape.requests).abs() < 1e-6, "of one moment: {scrape:?}");
+            assert!((scrape.own[&1] - 0.5).abs() < 1e-9, "{scrape:?}");
+        }
+    }
+
+    // A query that fails when it runs leaves the requests as they are.
+    let broken = vec![own("ratio", "jvm_memory_used_bytes / on (namespace) jvm_memory_used_bytes", MetricKind::Gauge)];
+    let broken_one = Interest { metrics: broken.clone(), ..interest("shop", "broken", &pods) };
+    asker.watch(broken_one.clone());
+    let samples = data(&asker, &broken_one).await;
+    let refused = "the metric provider refused the query (HTTP 422): it failed while it ran";
+    assert_eq!(samples.scrapes.own_trouble, Some(format!("spec.checks.metrics: {refused}")));
+    assert!(samples.scrapes.pods["stable-1"].last().is_some_and(|s| s.requests > 0.0 && s.own.is_empty()));
+
+    // Before a release that is told, and what finds nothing is named.
+    let family = Family::of(&Source::default()).expect("a family");
+    let serving = ["stable-1".to_owned()];
+    let told = async |metrics: &[Metric]| {
+        let own = Own::of(metrics).expect("queries");
+        preflight(&provider, &family, &own, "shop", &serving).await
+    };
+    assert_eq!(told(&metrics[..2]).await, None);
+    assert_eq!(
+        told(&metrics).await,
+        Some(Blind::Config(
+            "spec.checks.metrics[refunds].query finds nothing for the pod that serves; correct it (sum by (pod) or a selector keeps the pod), or take it out".into()
+        ))
+    );
+    assert_eq!(
+        told(&broken).await,
+        Some(Blind::Config(format!("spec.checks.metrics: {refused}; correct its queries")))
+    );
 }

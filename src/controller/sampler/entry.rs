@@ -9,12 +9,14 @@ use super::{
     Interest,
     record::Record,
     ring::{Ring, aligned},
+    ups::Ups,
 };
 use crate::{
     api::units::{At, Span},
     decide::verdict::evidence::follow,
     observe::{
         prometheus::{
+            own::Own,
             presets::Family,
             reading::{PodReading, Reading, bound, misfit},
         },
@@ -33,12 +35,15 @@ const MOST_SKEW: Duration = Duration::from_secs(30);
 pub struct Entry {
     pub interest: Interest,
     pub family: Result<Family, String>,
+    pub own: Result<Own, String>,
     pods: BTreeMap<String, Pod>,
     interval: Duration,
     /// The latest answer: the provider's time and when it came.
     answered: Option<(At, Instant)>,
     /// Why the latest attempt brought nothing.
     trouble: Option<String>,
+    /// Why the user's own series brought nothing, while the requests are told.
+    pub own_trouble: Option<String>,
     /// Its query alone was refused: it is asked alone until that ends.
     pub apart: bool,
     pub refilled: bool,
@@ -57,21 +62,15 @@ struct Pod {
     ups: Option<Ups>,
 }
 
-/// Its scrapes, answered or not.
-#[derive(Debug)]
-struct Ups {
-    at: At,
-    failures: u32,
-    successes: u32,
-}
-
 impl Entry {
     pub fn new(interest: Interest) -> Self {
-        let family = Family::of(&interest.source);
+        let (family, own) = (Family::of(&interest.source), Own::of(&interest.metrics));
         let pods = interest.pods.iter().map(|pod| (pod.clone(), Pod::default())).collect();
         Self {
             interest,
             family,
+            own,
+            own_trouble: None,
             pods,
             interval: Duration::ZERO,
             answered: None,
@@ -86,6 +85,7 @@ impl Entry {
     pub fn update(&mut self, interest: Interest) -> bool {
         let same = self.interest.provider == interest.provider
             && self.interest.source == interest.source
+            && self.interest.metrics == interest.metrics
             && self.interest.latency == interest.latency;
         if !same {
             *self = Self::new(interest);
@@ -247,16 +247,7 @@ impl Entry {
         for (name, pod) in &mut self.pods {
             let Some(found) = reading.get(&(self.interest.key.0.clone(), name.clone())) else { continue };
             let (Some(up), Some(at)) = (found.up, found.up_at) else { continue };
-            let scrapes = pod.ups.get_or_insert(Ups { at: at.minus(self.interval), failures: 0, successes: 0 });
-            if at > scrapes.at {
-                scrapes.at = at;
-                if up {
-                    scrapes.successes = scrapes.successes.saturating_add(1);
-                    scrapes.failures = 0;
-                } else {
-                    scrapes.failures = scrapes.failures.saturating_add(1);
-                }
-            }
+            pod.ups.get_or_insert_with(|| Ups::before(at, self.interval)).take(up, at);
         }
     }
 
@@ -319,6 +310,7 @@ impl Entry {
             scrapes: Scrapes {
                 bounds: self.recorded_bounds(scale),
                 pods: self.pods.iter().map(|(name, pod)| (name.clone(), pod.record.scrapes().to_vec())).collect(),
+                own_trouble: self.own.as_ref().err().or(self.own_trouble.as_ref()).cloned(),
             },
         })
     }
@@ -338,13 +330,7 @@ impl Entry {
 
     /// Failed scrapes in a row, by pod.
     pub fn scrapes(&self) -> Vec<Probe> {
-        let probe = |(name, pod): (&String, &Pod)| {
-            let scrapes = pod.ups.as_ref()?;
-            let last = if scrapes.failures > 0 { "it cannot be scraped (up is 0)" } else { "" };
-            let (failures, successes) = (scrapes.failures, scrapes.successes);
-            Some(Probe { pod: name.clone(), failures, successes, last: last.into() })
-        };
-        self.pods.iter().filter_map(probe).collect()
+        self.pods.iter().filter_map(|(name, pod)| Some(pod.ups.as_ref()?.probe(name))).collect()
     }
 }
 
@@ -374,6 +360,7 @@ mod tests {
             key: ("shop".into(), "checkout".into()),
             provider: Some("prometheus".into()),
             source: Source::default(),
+            metrics: Vec::new(),
             latency: Duration::from_secs(2),
             pods,
             keep: Duration::from_mins(1),

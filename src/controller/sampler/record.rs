@@ -52,6 +52,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn at(second: u32) -> At {
@@ -59,7 +61,7 @@ mod tests {
     }
 
     fn plain(second: u32) -> Scrape {
-        Scrape { at: at(second), requests: f64::from(second), errors: None, within: Vec::new() }
+        Scrape { at: at(second), requests: f64::from(second), errors: None, within: Vec::new(), own: BTreeMap::new() }
     }
 
     #[test]

@@ -133,18 +133,7 @@ async fn halve(shared: &Shared, provider: &Provider, batch: Batch) {
 
 async fn together(shared: &Shared, provider: &Provider, names: &'static Names, keys: &[Key]) -> Ask<()> {
     let family = Family::Named(names);
-    let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
-
-    let unknown = scope(shared, provider, keys, |entry| entry.without_bounds().map(str::to_owned).collect());
-    if let Some(unknown) = unknown {
-        let found = provider.instant(&names.bounds_query(&unknown), None).await?;
-        for reading in read(&family, &found, labels, "").values() {
-            for key in keys {
-                shared.quietly(key, |entry| entry.learn_bounds(reading));
-            }
-        }
-    }
-
+    learn_bounds(shared, provider, names, &family, keys).await?;
     let first = |entry: &Entry| !entry.refilled;
     let new: Vec<Key> =
         keys.iter().filter(|key| shared.table().entries.get(*key).is_some_and(first)).cloned().collect();
@@ -158,6 +147,20 @@ async fn together(shared: &Shared, provider: &Provider, names: &'static Names, k
     Ok(())
 }
 
+/// Asks for the histograms of pods that have not shown theirs yet.
+async fn learn_bounds(shared: &Shared, provider: &Provider, names: &Names, family: &Family, keys: &[Key]) -> Ask<()> {
+    let unknown = scope(shared, provider, keys, |entry| entry.without_bounds().map(str::to_owned).collect());
+    let Some(unknown) = unknown else { return Ok(()) };
+    let found = provider.instant(&names.bounds_query(&unknown), None).await?;
+    let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
+    for reading in read(family, &found, labels, "").values() {
+        for key in keys {
+            shared.quietly(key, |entry| entry.learn_bounds(reading));
+        }
+    }
+    Ok(())
+}
+
 fn preset_query(shared: &Shared, provider: &Provider, names: &Names, keys: &[Key]) -> Option<String> {
     let scope = scope(shared, provider, keys, |entry| entry.pods().map(str::to_owned).collect())?;
     let table = shared.table();
@@ -167,21 +170,46 @@ fn preset_query(shared: &Shared, provider: &Provider, names: &Names, keys: &[Key
 }
 
 async fn custom_one(shared: &Shared, provider: &Provider, key: &Key) -> Result<(), String> {
-    let known = shared.table().entries.get(key).map(|entry| entry.family.clone());
+    let known = shared.table().entries.get(key).map(|entry| (entry.family.clone(), entry.own.clone()));
     // What cannot be parsed is told by the feed itself.
-    let Some(Ok(family)) = known else { return Ok(()) };
-    let Family::Custom(queries) = &family else { return Ok(()) };
+    let Some((Ok(family), own)) = known else { return Ok(()) };
     let one = std::slice::from_ref(key);
     let Some(scope) = scope(shared, provider, one, |entry| entry.pods().map(str::to_owned).collect()) else {
         return Ok(());
     };
-    let query = queries.query(&scope, &provider.pod_label)?;
+    let said = |fault: Fault| fault.to_string();
+    let requests = match &family {
+        Family::Custom(queries) => queries.query(&scope, &provider.pod_label)?,
+        Family::Named(names) => {
+            learn_bounds(shared, provider, names, &family, one).await.map_err(said)?;
+            preset_query(shared, provider, names, one).unwrap_or_default()
+        }
+    };
+    let own = own.and_then(|own| own.parts(&scope, &provider.pod_label)).unwrap_or_default();
+    if !own.is_empty() {
+        // One query, so that all of it is of one moment.
+        let all = format!("{requests} or {}", own.join(" or "));
+        match ask_one(shared, provider, key, &family, &all).await {
+            Err(fault) if fault.is_about_the_query() => {
+                let why = format!("spec.checks.metrics: {fault}");
+                shared.quietly(key, |entry| entry.own_trouble = Some(why));
+            }
+            answer => {
+                shared.quietly(key, |entry| entry.own_trouble = None);
+                return answer.map_err(said);
+            }
+        }
+    }
+    ask_one(shared, provider, key, &family, &requests).await.map_err(said)
+}
+
+async fn ask_one(shared: &Shared, provider: &Provider, key: &Key, family: &Family, query: &str) -> Ask<()> {
     let first = shared.table().entries.get(key).is_some_and(|entry| !entry.refilled);
     if first {
-        refill(shared, provider, key, &family, &query).await.map_err(|fault| fault.to_string())?;
+        refill(shared, provider, key, family, query).await?;
     }
-    let answer = provider.instant(&query, None).await.map_err(|fault| fault.to_string())?;
-    take(shared, provider, one, &family, &answer);
+    let answer = provider.instant(query, None).await?;
+    take(shared, provider, std::slice::from_ref(key), family, &answer);
     Ok(())
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::observe::seen::{Pod, Scrape, Scrapes, Side};
+use crate::{
+    api::checks::Checks,
+    observe::seen::{Pod, Scrape, Scrapes, Side},
+};
 
 use super::{
     Trial,
@@ -76,14 +79,14 @@ fn ends(tracks: &[Track<'_>], now: f64) -> Vec<f64> {
 }
 
 fn sample(trial: &Trial<'_>, bounds: &[String], tracks: &[Track<'_>], t: f64, before: f64) -> Sample {
-    let pods = tracks.iter().filter_map(|track| Some((track.name.to_owned(), as_of(track, bounds, t)?)));
+    let pods = tracks.iter().filter_map(|track| Some((track.name.to_owned(), as_of(track, trial.checks, bounds, t)?)));
     let here = trial.arrived && t >= trial.since.epoch();
     let weight = if here { f64::from(trial.weight.min(100)) / 100.0 } else { before };
     Sample { t, weight, provider: Provider::Ok, pods: pods.collect() }
 }
 
 /// What was known of a pod; `None` where it was not there.
-fn as_of(track: &Track<'_>, bounds: &[String], t: f64) -> Option<PodSample> {
+fn as_of(track: &Track<'_>, checks: &Checks, bounds: &[String], t: f64) -> Option<PodSample> {
     let arm = if track.side == Side::Candidate { Arm::Canary } else { Arm::Stable };
     let scrape = track.scrapes.get(track.scrapes.partition_point(|s| s.at.epoch() <= t).wrapping_sub(1));
     let (start, ready, restarts) = match track.pod {
@@ -109,9 +112,15 @@ fn as_of(track: &Track<'_>, bounds: &[String], t: f64) -> Option<PodSample> {
         total: scrape.map(|s| s.requests),
         bad: scrape.and_then(|s| s.errors),
         le: bounds.iter().cloned().zip(told.copied()).collect(),
-        metrics: BTreeMap::new(),
+        metrics: scrape.map(|s| own(checks, s)).unwrap_or_default(),
         probe: None,
         waiting: None,
         terminated: None,
     })
+}
+
+/// The user's own series by name.
+fn own(checks: &Checks, scrape: &Scrape) -> BTreeMap<String, f64> {
+    let named = checks.metrics.iter().enumerate();
+    named.filter_map(|(index, metric)| Some((metric.name.clone(), *scrape.own.get(&index)?))).collect()
 }

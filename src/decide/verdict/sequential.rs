@@ -51,7 +51,9 @@ pub(super) fn check(trial: &Trial<'_>, next: &mut Evidence) -> Option<Word> {
     }
     next.ratio = engine.interval().map(Ratio::between);
     next.engine = serde_json::to_value(engine.state()).ok().filter(Value::is_object);
-    output.map(word)
+    let mut word = output.map(word)?;
+    word.gap = word.gap.or_else(|| samples.scrapes.own_trouble.clone());
+    Some(word)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]

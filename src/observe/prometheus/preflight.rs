@@ -3,17 +3,30 @@
 
 use super::{
     Fault, Provider,
+    own::Own,
     presets::Family,
     promql::Scope,
-    reading::{PodReading, misfit, read},
+    reading::{PodReading, Reading, misfit, read},
 };
 use crate::observe::seen::Blind;
 
 /// Asks each query once about the named pods of a namespace. `None`: all of them find something.
 ///
 /// A counter of errors may be missing, for many appear with the first error.
-pub async fn preflight(provider: &Provider, family: &Family, namespace: &str, pods: &[String]) -> Option<Blind> {
-    match asked(provider, family, namespace, pods).await {
+pub async fn preflight(
+    provider: &Provider,
+    family: &Family,
+    own: &Own,
+    namespace: &str,
+    pods: &[String],
+) -> Option<Blind> {
+    let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
+    let scope = Scope::new(labels, [namespace], pods.iter().map(String::as_str));
+    let answer = match requests(provider, family, &scope, namespace, pods.len()).await {
+        Ok(None) if !own.is_empty() => besides(provider, family, own, &scope, namespace, pods.len()).await,
+        answer => answer,
+    };
+    match answer {
         Ok(blind) => blind,
         Err(Ask::Fault(fault)) => Some(Blind::NoData(fault.to_string())),
         Err(Ask::Sentence(why)) => Some(Blind::Config(why)),
@@ -31,22 +44,63 @@ impl From<Fault> for Ask {
     }
 }
 
-async fn asked(provider: &Provider, family: &Family, namespace: &str, pods: &[String]) -> Result<Option<Blind>, Ask> {
+async fn asked(provider: &Provider, family: &Family, namespace: &str, query: &str) -> Result<Reading, Fault> {
     let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
-    let scope = Scope::new(labels, [namespace], pods.iter().map(String::as_str));
+    let answer = provider.instant(query, None).await?;
+    Ok(read(family, &answer, labels, namespace).pop_last().map(|(_, reading)| reading).unwrap_or_default())
+}
+
+async fn requests(
+    provider: &Provider,
+    family: &Family,
+    scope: &Scope,
+    namespace: &str,
+    pods: usize,
+) -> Result<Option<Blind>, Ask> {
+    let labels = (provider.namespace_label.as_str(), provider.pod_label.as_str());
     let query = match family {
-        Family::Named(names) => names.query(&scope, []),
-        Family::Custom(queries) => queries.query(&scope, labels.1).map_err(Ask::Sentence)?,
+        Family::Named(names) => names.query(scope, []),
+        Family::Custom(queries) => queries.query(scope, labels.1).map_err(Ask::Sentence)?,
     };
-    let answer = provider.instant(&query, None).await?;
-    let reading = read(family, &answer, labels, namespace).pop_last().map(|(_, reading)| reading).unwrap_or_default();
+    let reading = asked(provider, family, namespace, &query).await?;
     let podless = reading.get(&(namespace.to_owned(), String::new()));
     let found: Vec<&PodReading> = reading.iter().filter(|((_, pod), _)| !pod.is_empty()).map(|(_, r)| r).collect();
     if let Some(fault) = found.iter().find_map(|pod| pod.fault.clone()) {
         return Err(fault.into());
     }
-    let why = misfit(family, podless, &found).or_else(|| blind(family, labels, pods.len(), &found));
+    let why = misfit(family, podless, &found).or_else(|| blind(family, labels, pods, &found));
     Ok(why.map(Blind::Config))
+}
+
+/// The same of the series besides. They are asked apart, so that it is known whose fault a refusal is.
+async fn besides(
+    provider: &Provider,
+    family: &Family,
+    own: &Own,
+    scope: &Scope,
+    namespace: &str,
+    pods: usize,
+) -> Result<Option<Blind>, Ask> {
+    let parts = own.parts(scope, &provider.pod_label).map_err(Ask::Sentence)?;
+    let reading = match asked(provider, family, namespace, &parts.join(" or ")).await {
+        Err(fault) if fault.is_about_the_query() => {
+            return Ok(Some(Blind::Config(format!("spec.checks.metrics: {fault}; correct its queries"))));
+        }
+        answer => answer?,
+    };
+    let found = |index: usize| reading.iter().any(|((_, pod), read)| !pod.is_empty() && read.own.contains_key(&index));
+    let silent = own.names().enumerate().find(|(index, _)| !found(*index)).map(|(_, name)| name);
+    let why = silent.map(|name| {
+        format!(
+            "spec.checks.metrics[{name}].query finds nothing for {}; correct it (sum by (pod) or a selector keeps the pod), or take it out",
+            serving(pods)
+        )
+    });
+    Ok(why.map(Blind::Config))
+}
+
+fn serving(pods: usize) -> String {
+    if pods == 1 { "the pod that serves".to_owned() } else { format!("the {pods} pods that serve") }
 }
 
 fn blind(
@@ -56,7 +110,7 @@ fn blind(
     found: &[&PodReading],
 ) -> Option<String> {
     let name = family.requests();
-    let all = if pods == 1 { "the pod that serves".to_owned() } else { format!("the {pods} pods that serve") };
+    let all = serving(pods);
     if !found.iter().any(|pod| pod.requests.is_some()) {
         return Some(if found.iter().any(|pod| pod.up == Some(true)) {
             format!(

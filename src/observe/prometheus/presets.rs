@@ -167,7 +167,7 @@ fn up(scope: &Scope, by: &str) -> [String; 2] {
     [part("up", &format!("max by ({by}) ({up})")), part("up_at", &format!("max by ({by}) (timestamp({up}))"))]
 }
 
-fn part(name: &str, vector: &str) -> String {
+pub(super) fn part(name: &str, vector: &str) -> String {
     format!(r#"label_replace({vector}, "{PART}", "{name}", "", "")"#)
 }
 

@@ -94,13 +94,22 @@ impl Scope {
     }
 }
 
-/// A user's query, parsed and found to be raw counters.
+/// A user's query, parsed and found to be what may be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Custom(Expr);
 
 impl Custom {
-    /// `field` is the query's place in the Release. Errors: a sentence that names it and says what to change.
+    /// Raw counters. `field` is the query's place in the Release. Errors: a sentence that names it and says what to change.
     pub fn parse(field: &str, text: &str) -> Result<Self, String> {
+        Self::checked(field, text, counters)
+    }
+
+    /// What goes up and down: rates, quotients and most functions too.
+    pub fn gauge(field: &str, text: &str) -> Result<Self, String> {
+        Self::checked(field, text, gauges)
+    }
+
+    fn checked(field: &str, text: &str, allowed: fn(&Expr) -> Result<(), String>) -> Result<Self, String> {
         let expr = parse(text).map_err(|words| format!("{field} is not PromQL: {}", shorten(&words)))?;
         if expr.value_type() != ValueType::Vector {
             return Err(format!("{field} is a {}, not an instant vector", expr.value_type()));
@@ -124,23 +133,17 @@ impl Custom {
 }
 
 /// Only selectors and sums of them: a rate or a range is no raw counter, and its increase would be taken twice.
-fn allowed(expr: &Expr) -> Result<(), String> {
+fn counters(expr: &Expr) -> Result<(), String> {
     match expr {
-        Expr::Paren(inner) => allowed(&inner.expr),
-        Expr::Aggregate(sum) if sum.op.to_string() == "sum" => allowed(&sum.expr),
+        Expr::Paren(inner) => counters(&inner.expr),
+        Expr::Aggregate(sum) if sum.op.to_string() == "sum" => counters(&sum.expr),
         Expr::Aggregate(other) => Err(format!("uses {}; only sum keeps counters countable", other.op)),
         Expr::Binary(both) if matches!(both.op.to_string().as_str(), "+" | "-" | "or") => {
-            allowed(&both.lhs)?;
-            allowed(&both.rhs)
+            counters(&both.lhs)?;
+            counters(&both.rhs)
         }
         Expr::Binary(other) => Err(format!("uses the operator {}; only +, - and or keep counters countable", other.op)),
-        Expr::VectorSelector(selector) if !selector.matchers.or_matchers.is_empty() => {
-            Err("uses or inside braces; write two selectors joined by or".into())
-        }
-        Expr::VectorSelector(selector) if selector.offset.is_some() || selector.at.is_some() => {
-            Err("looks at another time (offset or @); remove it".into())
-        }
-        Expr::VectorSelector(_) => Ok(()),
+        Expr::VectorSelector(selector) => plain(selector),
         Expr::Call(call) => {
             Err(format!("calls {}(); give the raw counter, its increase is taken here", call.func.name))
         }
@@ -148,27 +151,73 @@ fn allowed(expr: &Expr) -> Result<(), String> {
     }
 }
 
+/// Whatever reads series by selectors alone, so that all of them can be forced into one namespace.
+fn gauges(expr: &Expr) -> Result<(), String> {
+    match expr {
+        Expr::Paren(inner) => gauges(&inner.expr),
+        Expr::Unary(inner) => gauges(&inner.expr),
+        Expr::Aggregate(of) if matches!(of.op.to_string().as_str(), "sum" | "avg" | "min" | "max" | "count") => {
+            gauges(&of.expr)
+        }
+        Expr::Aggregate(other) => Err(format!("uses {}; sum, avg, min, max and count can be used", other.op)),
+        Expr::Binary(both) => {
+            gauges(&both.lhs)?;
+            gauges(&both.rhs)
+        }
+        Expr::VectorSelector(selector) => plain(selector),
+        Expr::MatrixSelector(range) => plain(&range.vs),
+        Expr::NumberLiteral(_) => Ok(()),
+        // Those that make series of nothing, or rename labels, would reach around the namespace.
+        Expr::Call(call)
+            if matches!(
+                call.func.name,
+                "absent" | "absent_over_time" | "label_join" | "label_replace" | "vector" | "scalar"
+            ) =>
+        {
+            Err(format!("calls {}(), which cannot be told for one pod; remove it", call.func.name))
+        }
+        Expr::Call(call) => call.args.args.iter().try_for_each(|arg| gauges(arg)),
+        _ => Err("uses a subquery or a text; write it without".into()),
+    }
+}
+
+fn plain(selector: &VectorSelector) -> Result<(), String> {
+    if !selector.matchers.or_matchers.is_empty() {
+        return Err("uses or inside braces; write two selectors joined by or".into());
+    }
+    if selector.offset.is_some() || selector.at.is_some() {
+        return Err("looks at another time (offset or @); remove it".into());
+    }
+    Ok(())
+}
+
 fn force(expr: &mut Expr, matchers: &[Matcher; 2], selectors: &mut Vec<String>) {
+    let narrow = |selector: &mut VectorSelector| {
+        *selector = VectorSelector {
+            matchers: matchers.iter().cloned().fold(
+                Matchers { matchers: selector.matchers.matchers.clone(), or_matchers: Vec::new() },
+                Matchers::append,
+            ),
+            ..selector.clone()
+        };
+        // The printer sorts; sorted here too, so that reading back gives an equal tree.
+        selector.matchers.matchers.sort_by_key(ToString::to_string);
+    };
     match expr {
         Expr::VectorSelector(selector) => {
-            *selector = VectorSelector {
-                matchers: matchers.iter().cloned().fold(
-                    Matchers { matchers: selector.matchers.matchers.clone(), or_matchers: Vec::new() },
-                    Matchers::append,
-                ),
-                ..selector.clone()
-            };
-            // The printer sorts; sorted here too, so that reading back gives an equal tree.
-            selector.matchers.matchers.sort_by_key(ToString::to_string);
+            narrow(selector);
             selectors.push(selector.to_string());
         }
+        Expr::MatrixSelector(range) => narrow(&mut range.vs),
         Expr::Paren(inner) => force(&mut inner.expr, matchers, selectors),
+        Expr::Unary(inner) => force(&mut inner.expr, matchers, selectors),
+        Expr::Call(call) => call.args.args.iter_mut().for_each(|arg| force(arg, matchers, selectors)),
         Expr::Aggregate(sum) => force(&mut sum.expr, matchers, selectors),
         Expr::Binary(both) => {
             force(&mut both.lhs, matchers, selectors);
             force(&mut both.rhs, matchers, selectors);
         }
-        _ => {} // nothing else is `allowed`
+        _ => {} // nothing else is let in
     }
 }
 
@@ -233,6 +282,31 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn no_gauge_reaches_another_namespace(text in gauge(3)) {
+            let custom = Custom::gauge("f", &text).unwrap();
+            let forced = custom.within(&scope()).unwrap().0;
+            let mut found = Vec::new();
+            collect(&parse(&forced).unwrap(), &mut found);
+            prop_assert!(!found.is_empty());
+            for s in found {
+                prop_assert!(s.matchers.matchers.iter().any(|m| m.to_string() == r#"namespace=~"shop""#), "{}", forced);
+            }
+        }
+    }
+
+    fn gauge(depth: u32) -> impl Strategy<Value = String> {
+        let leaf = prop::sample::select(vec!["a", r#"b{c="d"}"#, "rate(e[5m])", "max_over_time(f[1m])"])
+            .prop_map(str::to_owned);
+        leaf.prop_recursive(depth, 16, 2, |inner| {
+            prop_oneof![
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} / {b}")),
+                inner.clone().prop_map(|a| format!("({a}) * 100")),
+                inner.clone().prop_map(|a| format!("max by (pod) ({a})")),
+                inner.prop_map(|a| format!("clamp_max({a}, 5)")),
+            ]
+        })
     }
 
     fn collect(expr: &Expr, found: &mut Vec<VectorSelector>) {
@@ -244,6 +318,9 @@ mod tests {
                 collect(&b.lhs, found);
                 collect(&b.rhs, found);
             }
+            Expr::MatrixSelector(range) => found.push(range.vs.clone()),
+            Expr::Call(call) => call.args.args.iter().for_each(|arg| collect(arg, found)),
+            Expr::NumberLiteral(_) => {}
             other => panic!("{other}"),
         }
     }
@@ -270,6 +347,15 @@ mod tests {
             (r#"a{b="c" or d="e"}"#, "f uses or inside braces; write two selectors joined by or"),
         ] {
             assert_eq!(Custom::parse("f", text).unwrap_err(), why, "{text}");
+        }
+        for (text, why) in [
+            ("rate(a[5m:1m])", "f uses a subquery or a text; write it without"),
+            ("absent(a)", "f calls absent(), which cannot be told for one pod; remove it"),
+            ("topk(3, a)", "f uses topk; sum, avg, min, max and count can be used"),
+            ("a offset 5m", "f looks at another time (offset or @); remove it"),
+            ("5", "f is a scalar, not an instant vector"),
+        ] {
+            assert_eq!(Custom::gauge("f", text).unwrap_err(), why, "{text}");
         }
         let why = Custom::parse("spec.checks.source.total", "sum(a").unwrap_err();
         assert!(why.starts_with("spec.checks.source.total is not PromQL: "), "{why}");

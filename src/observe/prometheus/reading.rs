@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     answer::{Fault, Series, count},
+    own,
     presets::{Family, PART},
 };
 use crate::{api::units::At, observe::seen::Scrape};
@@ -23,6 +24,8 @@ pub struct PodReading {
     pub errors: Option<f64>,
     /// Cumulative counts by the text of `le`.
     pub le: BTreeMap<String, f64>,
+    /// The user's own series, by their place in `spec.checks.metrics`.
+    pub own: BTreeMap<usize, f64>,
     /// Whether any of its targets could be scraped.
     pub up: Option<bool>,
     pub up_at: Option<At>,
@@ -78,12 +81,13 @@ impl PodReading {
     /// What this scrape tells, with durations at `bounds`. `told`: some pod of the Release has the counter, so that a
     /// scraped pod without it has served none.
     pub fn scrape(&self, told: bool, bounds: &[f64]) -> Option<Scrape> {
+        let own = self.own.clone();
         let Some(requests) = self.requests else {
             let at = self.up_at.filter(|_| told && self.up == Some(true))?;
-            return Some(Scrape { at, requests: 0.0, errors: None, within: Vec::new() });
+            return Some(Scrape { at, requests: 0.0, errors: None, within: Vec::new(), own });
         };
         let errors = if self.coded { Some(self.server_errors).filter(|n| *n > 0.0) } else { self.errors };
-        Some(Scrape { at: self.at?, requests, errors, within: within(&self.le, bounds).unwrap_or_default() })
+        Some(Scrape { at: self.at?, requests, errors, within: within(&self.le, bounds).unwrap_or_default(), own })
     }
 
     fn add(&mut self, family: &Family, series: &Series, value: f64, pod: &str) -> Result<(), Fault> {
@@ -108,7 +112,8 @@ impl PodReading {
             "at" => self.at = At::from_epoch(value),
             "up" => self.up = Some(value > 0.0),
             "up_at" => self.up_at = At::from_epoch(value),
-            _ => {}
+            // No number is no word of it: other series of the pod are as good as before.
+            part => self.own.extend(own::index(part).filter(|_| value.is_finite()).map(|index| (index, value))),
         }
         Ok(())
     }

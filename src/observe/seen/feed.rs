@@ -45,6 +45,8 @@ pub struct Scrapes {
     pub bounds: Vec<String>,
     /// Oldest first, by pod.
     pub pods: BTreeMap<String, Vec<Scrape>>,
+    /// Why the user's own series cannot be read, while the requests can.
+    pub own_trouble: Option<String>,
 }
 
 /// Totals since the process started.
@@ -56,6 +58,8 @@ pub struct Scrape {
     pub errors: Option<f64>,
     /// Requests that took at most so long, by `Scrapes::bounds`; empty: not told.
     pub within: Vec<f64>,
+    /// The user's own series, by their place in `spec.checks.metrics`; those that were told.
+    pub own: BTreeMap<usize, f64>,
 }
 
 /// One pod's counters, oldest first.

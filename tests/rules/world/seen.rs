@@ -85,6 +85,7 @@ impl World {
             scrapes: Scrapes {
                 bounds: vec!["2".into(), "+Inf".into()],
                 pods: self.pods.iter().map(|p| (p.name.clone(), p.points.iter().map(scrape).collect())).collect(),
+                own_trouble: None,
             },
         };
         Seen {
@@ -174,5 +175,6 @@ fn scrape(point: &Point) -> Scrape {
         requests: point.requests,
         errors: Some(point.errors),
         within: vec![point.timed - point.slow, point.timed],
+        own: BTreeMap::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! The engine's settings: `spec.checks` in numbers.
 
+use super::spread::hash;
 use crate::api::checks::{Checks, MetricKind};
 
 /// All times are seconds, all shares lie between 0 and 1.
@@ -48,6 +49,8 @@ pub struct Metric {
     pub drop: bool,
     /// By how much it may be lower or higher than the stable version's.
     pub by: f64,
+    /// Of all its fields: where it is another one, another series is judged.
+    pub id: u32,
 }
 
 impl Config {
@@ -80,6 +83,7 @@ impl Config {
                     kind: m.kind,
                     drop: m.must_not_drop.is_some(),
                     by: m.must_not_drop.or(m.must_not_rise).map_or(0.0, crate::api::units::Percent::ratio),
+                    id: hash(&format!("{m:?}")),
                 })
                 .collect(),
             routed: true,

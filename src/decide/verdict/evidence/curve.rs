@@ -80,6 +80,8 @@ struct Raw {
     row: Row,
     failed_known: bool,
     timed_known: bool,
+    /// Which of the user's own series were told.
+    own_known: [bool; METRICS],
 }
 
 /// Whether a counter can mean it: above this limit it would no longer count single requests.
@@ -119,11 +121,13 @@ impl Layout {
         row.0[0] = total;
         row.0[1] = pod.bad.filter(|v| usable(*v)).unwrap_or(0.0).min(total);
         let timed_known = self.latency(&pod.le, &mut row);
-        for (index, name) in self.metrics.iter().enumerate().take(METRICS) {
-            let value = name.as_ref().and_then(|name| pod.metrics.get(name)).copied();
-            row.0[3 + BOUNDS + index] = value.filter(|v| usable(*v)).unwrap_or(0.0);
+        let mut own_known = [false; METRICS];
+        for (index, (name, known)) in self.metrics.iter().zip(&mut own_known).enumerate() {
+            let value = name.as_ref().and_then(|name| pod.metrics.get(name)).copied().filter(|v| usable(*v));
+            *known = value.is_some();
+            row.0[3 + BOUNDS + index] = value.unwrap_or(0.0);
         }
-        Some(Raw { row, failed_known: pod.bad.is_some(), timed_known })
+        Some(Raw { row, failed_known: pod.bad.is_some(), timed_known, own_known })
     }
 
     /// Where a pod's histogram lacks a bound its next higher one is taken: fewer requests count as slow.
@@ -206,6 +210,9 @@ impl Curve {
             }
             if !raw.timed_known {
                 kept.0[2..3 + BOUNDS].copy_from_slice(&last.0[2..3 + BOUNDS]);
+            }
+            for index in (0..METRICS).filter(|index| !raw.own_known[*index]) {
+                kept.0[3 + BOUNDS + index] = last.0[3 + BOUNDS + index];
             }
         }
         self.raw = Some((kept, pod.restarts));
@@ -312,7 +319,12 @@ fn grown(last: &Row, next: &Raw, restarted: bool) -> Row {
     for (index, growth) in out.0.iter_mut().enumerate() {
         let (old, new) = (last.0[index], next.row.0[index]);
         // A series that is missing for once has not begun anew.
-        let missing = index == 1 && !next.failed_known || (2..3 + BOUNDS).contains(&index) && !next.timed_known;
+        let missing = match index {
+            0 => false,
+            1 => !next.failed_known,
+            _ if index < 3 + BOUNDS => !next.timed_known,
+            _ => !next.own_known[index - 3 - BOUNDS],
+        };
         *growth = if anew || new < old && !missing { new } else { (new - old).max(0.0) };
     }
     out

@@ -40,7 +40,8 @@ impl Engine {
     }
 
     /// Goes on where another engine stood. Show it the last minutes of samples with `recall` first.
-    pub fn resume(config: Config, state: State) -> Self {
+    pub fn resume(config: Config, mut state: State) -> Self {
+        state.series.follow(&config.metrics, state.onset.left);
         let mut roster = Roster::new(series::counters(&config.metrics), state.gaps.clone());
         roster.layout.bounds.clone_from(&state.bounds);
         Self { config, state, roster }

@@ -26,8 +26,10 @@ const STAKES: [f64; COARSE.len()] = [0.1, 0.25, 0.45, 0.7, 0.9];
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     processes: Vec<Process<{ COARSE.len() }>>,
+    /// Whose they are, by `Metric::id`.
+    ids: Vec<u32>,
     looked: Option<f64>,
-    /// Which of them were ever reported by a stable pod.
+    /// Which of them were ever reported by a stable pod; empty until that was looked at.
     pub known: Vec<bool>,
 }
 
@@ -38,8 +40,23 @@ pub fn counters(metrics: &[Metric]) -> Vec<Option<String>> {
 }
 
 impl Series {
+    /// Where the settings name other series than before, those begin anew. `left`: the prior mass that is left.
+    pub fn follow(&mut self, metrics: &[Metric], left: f64) {
+        let ids: Vec<u32> = metrics.iter().take(METRICS).map(|m| m.id).collect();
+        if ids == self.ids {
+            return;
+        }
+        let before = std::mem::take(self);
+        for id in &ids {
+            let same = before.ids.iter().position(|b| b == id);
+            let mut fresh = Process::default();
+            fresh.restart(left);
+            self.processes.push(same.and_then(|at| before.processes.get(at)).copied().unwrap_or(fresh));
+        }
+        (self.ids, self.looked) = (ids, before.looked);
+    }
+
     pub fn update(&mut self, block: &Block, config: &Config, phi: &dyn Fn(usize) -> f64, ln_mass: f64) {
-        self.processes.resize(config.metrics.len().min(METRICS), Process::default());
         for (index, (metric, process)) in config.metrics.iter().zip(&mut self.processes).enumerate() {
             if metric.kind == MetricKind::Gauge {
                 continue;

@@ -8,7 +8,7 @@ use super::super::{
 };
 use crate::{
     api::{
-        checks::Sequential,
+        checks::{Metric, MetricKind, Sequential},
         status::Evidence,
         units::{At, Percent},
     },
@@ -25,11 +25,12 @@ fn recorded(world: &World, now: f64, from: Option<At>) -> Feed {
             requests: p.requests,
             errors: Some(p.errors).filter(|e| *e > 0.0),
             within: vec![p.timed - p.slow, p.timed],
+            own: std::collections::BTreeMap::new(),
         };
         (pod.pod.clone(), pod.points[first..].iter().map(scrape).collect())
     };
     let bounds = vec!["2".to_owned(), "+Inf".to_owned()];
-    samples.scrapes = Scrapes { bounds, pods: samples.pods.iter().map(scrapes).collect() };
+    samples.scrapes = Scrapes { bounds, pods: samples.pods.iter().map(scrapes).collect(), own_trouble: None };
     Feed::Data(samples)
 }
 
@@ -197,4 +198,59 @@ fn settings_of_the_release_are_obeyed() {
     };
     assert!(slight(1).is_some());
     assert_eq!(slight(4), None, "3 % are accepted");
+}
+
+/// Each pod counts 3 payments for 10 requests; the candidate only `share` of that.
+fn paying(share: f64, until: u32) -> Vec<(u32, Verdict)> {
+    let mut world = pair(|_| 0.004);
+    world.checks.metrics = vec![Metric {
+        name: "payments".into(),
+        query: "payment_success_total".into(),
+        kind: MetricKind::Counter,
+        must_not_drop: Some(Percent::whole(20)),
+        must_not_rise: None,
+    }];
+    let mut evidence = Evidence::default();
+    let look = |second| {
+        let now = f64::from(second);
+        let Feed::Data(mut samples) = recorded(&world, now, None) else { panic!("data") };
+        for (name, scrapes) in &mut samples.scrapes.pods {
+            let share = if name.contains("-r1-") { share } else { 1.0 };
+            for scrape in scrapes {
+                scrape.own.insert(0, (0.3 * share * scrape.requests).floor());
+            }
+        }
+        let (next, verdict) = world.look_at(&Feed::Data(samples), now, &evidence);
+        evidence = next;
+        (second, verdict)
+    };
+    steadily(until).map(look).collect()
+}
+
+#[test]
+fn a_business_counter_that_drops_convicts_and_one_that_drops_as_much_as_is_accepted_does_not() {
+    let (second, words) = first_bad(&paying(0.3, 600)).map(|(s, w)| (s, w.to_owned())).expect("convicted");
+    assert!(second <= 240 && words.contains("payments"), "{second} s: {words}");
+    assert_eq!(first_bad(&paying(0.9, 600)), None);
+}
+
+#[test]
+fn own_series_that_cannot_be_read_hold_the_step_and_not_the_rollback() {
+    let trouble = "spec.checks.metrics: the metric provider refused the query";
+    for (errors, bad) in [((|_| 0.004) as fn(f64) -> f64, false), (|_| 0.5, true)] {
+        let world = pair(errors);
+        let mut evidence = Evidence::default();
+        let mut verdicts = Vec::new();
+        for second in steadily(200) {
+            let now = f64::from(second);
+            let Feed::Data(mut samples) = recorded(&world, now, None) else { panic!("data") };
+            samples.scrapes.own_trouble = Some(trouble.into());
+            let (next, verdict) = world.look_at(&Feed::Data(samples), now, &evidence);
+            evidence = next;
+            verdicts.push(verdict);
+        }
+        assert_eq!(verdicts.iter().any(|v| matches!(v, Verdict::Bad { .. })), bad);
+        assert!(verdicts.iter().all(|v| !matches!(v, Verdict::Healthy { .. })));
+        assert!(bad || verdicts.iter().any(|v| matches!(v, Verdict::NoData { why } if why == trouble)));
+    }
 }
