@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -192,10 +193,10 @@ impl Entry {
     }
 
     /// What an answer tells of each pod.
-    fn scraped(&self, reading: &Reading) -> Vec<(String, Scrape)> {
+    fn scraped(&self, reading: &Reading) -> Vec<(String, Arc<Scrape>)> {
         let mine = |pod: &String| reading.get(&(self.interest.key.0.clone(), pod.clone()));
         let told = self.pods.keys().any(|pod| mine(pod).is_some_and(|found| found.requests.is_some()));
-        let of = |pod: &String| Some((pod.clone(), mine(pod)?.scrape(told, &self.followed)?));
+        let of = |pod: &String| Some((pod.clone(), Arc::new(mine(pod)?.scrape(told, &self.followed)?)));
         self.pods.keys().filter_map(of).collect()
     }
 
@@ -211,7 +212,7 @@ impl Entry {
     /// Takes what was counted before this process was there. `history` is in the order of time.
     pub fn refill(&mut self, history: &BTreeMap<At, Reading>) {
         let mut earlier: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-        let mut records: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
+        let mut records: BTreeMap<String, Vec<Arc<Scrape>>> = BTreeMap::new();
         for reading in history.values() {
             for (name, point, le) in self.points(reading).unwrap_or_default() {
                 earlier.entry(name.clone()).or_default().push(point);

@@ -1,6 +1,6 @@
 //! One pod's scrapes of the last minutes, whole: what the evidence is made of.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{api::units::At, observe::seen::Scrape};
 
@@ -14,11 +14,11 @@ pub const BEFORE: Duration = Duration::from_hours(1);
 
 /// Oldest first.
 #[derive(Clone, Debug, Default)]
-pub struct Record(Vec<Scrape>);
+pub struct Record(Vec<Arc<Scrape>>);
 
 impl Record {
     /// Keeps the scrape if it is newer than the last.
-    pub fn push(&mut self, scrape: Scrape) {
+    pub fn push(&mut self, scrape: Arc<Scrape>) {
         if self.0.last().is_none_or(|last| scrape.at > last.at) {
             self.0.push(scrape);
         }
@@ -28,7 +28,7 @@ impl Record {
     }
 
     /// Puts scrapes of before in front.
-    pub fn refill(&mut self, earlier: Vec<Scrape>) {
+    pub fn refill(&mut self, earlier: Vec<Arc<Scrape>>) {
         let mut all = Self::default();
         let known = std::mem::take(&mut self.0);
         let oldest = known.first().map(|s| s.at);
@@ -45,7 +45,7 @@ impl Record {
         self.0.drain(..dropped);
     }
 
-    pub fn scrapes(&self) -> &[Scrape] {
+    pub fn scrapes(&self) -> &[Arc<Scrape>] {
         &self.0
     }
 }
@@ -60,8 +60,8 @@ mod tests {
         At::from_epoch(1_767_225_600.0 + f64::from(second)).unwrap()
     }
 
-    fn plain(second: u32) -> Scrape {
-        Scrape { at: at(second), requests: f64::from(second), errors: None, within: Vec::new(), own: BTreeMap::new() }
+    fn plain(second: u32) -> Arc<Scrape> {
+        Arc::new(Scrape { at: at(second), requests: f64::from(second), errors: None, within: Vec::new(), own: BTreeMap::new() })
     }
 
     #[test]

@@ -32,6 +32,8 @@ const BATCH_PODS: usize = 200;
 const BATCHES: usize = 4;
 /// Custom queries at a time, per provider.
 const CUSTOMS: usize = 2;
+/// How much earlier those with new failures are judged: about the time from a verdict to the route.
+const HEAD_START: Duration = Duration::from_millis(20);
 /// The most moments that are asked for after a restart, and how far back.
 const REFILL_STEPS: u32 = 500;
 const REFILL_MOST: Duration = Duration::from_hours(1);
@@ -237,21 +239,31 @@ fn take(shared: &Shared, provider: &Provider, keys: &[Key], family: &Family, ans
     let mut readings = read(family, answer, labels, namespace);
     // An empty answer has no time of its own.
     let (evaluated, reading) = readings.pop_last().unwrap_or((now.0, Reading::new()));
-    // News are judged one after the other: who has new failures does not wait for fifty that are well.
-    let mut well = Vec::new();
+    // Who has new failures does not wait for fifty that are well.
+    let (mut well, mut any_bad) = (Vec::new(), false);
     for key in keys {
         let take = |entry: &mut Entry| {
             entry.take(&reading, evaluated, provider.scrape_interval, now).then(|| entry.newly_bad())
         };
         let news = shared.table().entries.get_mut(key).and_then(take);
         match news {
-            Some(bad) if bad > 0.0 => (shared.news)(key),
-            Some(_) => well.push(key),
+            Some(bad) if bad > 0.0 => {
+                any_bad = true;
+                (shared.news)(key);
+            }
+            Some(_) => well.push(key.clone()),
             None => {}
         }
     }
-    for key in well {
-        (shared.news)(key);
+    let news = shared.news.clone();
+    let tell = move || well.iter().for_each(|key| news(key));
+    if any_bad {
+        tokio::spawn(async move {
+            tokio::time::sleep(HEAD_START).await;
+            tell();
+        });
+    } else {
+        tell();
     }
 }
 

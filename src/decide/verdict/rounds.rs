@@ -1,6 +1,6 @@
 //! What was scraped, as the evidence takes it: round after round, each with what was known of the pods then.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     api::checks::Checks,
@@ -19,7 +19,7 @@ struct Track<'a> {
     name: &'a str,
     side: Side,
     pod: Option<&'a Pod>,
-    scrapes: &'a [Scrape],
+    scrapes: &'a [Arc<Scrape>],
 }
 
 /// Samples in the order of their time: one for each round of scrapes, the last as of now. `judged`: up to when they have

@@ -1,6 +1,6 @@
 //! What is measured of pods: counters, and health checks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::api::units::At;
 
@@ -44,7 +44,7 @@ pub struct Scrapes {
     /// Seconds, rising, as text; the last is `+Inf`. Empty: latency is not measured.
     pub bounds: Vec<String>,
     /// Oldest first, by pod.
-    pub pods: BTreeMap<String, Vec<Scrape>>,
+    pub pods: BTreeMap<String, Vec<Arc<Scrape>>>,
     /// Why the user's own series cannot be read, while the requests can.
     pub own_trouble: Option<String>,
 }

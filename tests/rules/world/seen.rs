@@ -1,6 +1,6 @@
 //! What a pass sees of the small Kubernetes: all of it, as it is now.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use haldane::{
     api::{release::RouteRef, state::Revision},
@@ -169,12 +169,12 @@ impl World {
     }
 }
 
-fn scrape(point: &Point) -> Scrape {
-    Scrape {
+fn scrape(point: &Point) -> Arc<Scrape> {
+    Arc::new(Scrape {
         at: point.at,
         requests: point.requests,
         errors: Some(point.errors),
         within: vec![point.timed - point.slow, point.timed],
         own: BTreeMap::new(),
-    }
+    })
 }

@@ -1,5 +1,7 @@
 //! The evidence of all scrapes in whole looks: what convicts, what is proven, and that nothing hangs on when one looks.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use serde_json::json;
 
 use super::super::{
@@ -20,12 +22,14 @@ fn recorded(world: &World, now: f64, from: Option<At>) -> Feed {
     let Feed::Data(mut samples) = world.feed(now) else { return world.feed(now) };
     let scrapes = |pod: &PodSamples| {
         let first = from.map_or(0, |from| pod.points.partition_point(|p| p.at < from).saturating_sub(1));
-        let scrape = |p: &crate::observe::seen::Point| Scrape {
-            at: p.at,
-            requests: p.requests,
-            errors: Some(p.errors).filter(|e| *e > 0.0),
-            within: vec![p.timed - p.slow, p.timed],
-            own: std::collections::BTreeMap::new(),
+        let scrape = |p: &crate::observe::seen::Point| {
+            Arc::new(Scrape {
+                at: p.at,
+                requests: p.requests,
+                errors: Some(p.errors).filter(|e| *e > 0.0),
+                within: vec![p.timed - p.slow, p.timed],
+                own: BTreeMap::new(),
+            })
         };
         (pod.pod.clone(), pod.points[first..].iter().map(scrape).collect())
     };
@@ -217,7 +221,8 @@ fn paying(share: f64, until: u32) -> Vec<(u32, Verdict)> {
         for (name, scrapes) in &mut samples.scrapes.pods {
             let share = if name.contains("-r1-") { share } else { 1.0 };
             for scrape in scrapes {
-                scrape.own.insert(0, (0.3 * share * scrape.requests).floor());
+                let payments = (0.3 * share * scrape.requests).floor();
+                Arc::make_mut(scrape).own.insert(0, payments);
             }
         }
         let (next, verdict) = world.look_at(&Feed::Data(samples), now, &evidence);
