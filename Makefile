@@ -16,7 +16,7 @@ bench-cluster: ## Figures that need a whole cluster: 30 rollbacks under load
 verdicts: ## Bad versions of every kind on a real cluster, about 20 minutes (WORLDS="slow hangs"); the last line is JSON
 image: ## Write the operator's image to target/image/haldane.tar
 
-.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long seeded bench bench-verdict demo-test
+.PHONY: help build test packages fmt lint deny generate check-generated chart unit integration test-long seeded bench bench-verdict fuzz demo-test
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench: ## Figures of rollbacks on a control plane, about 35 minutes; the last li
 
 bench-verdict: ## Simulated releases: false rollbacks and time to detection (ARGS='--seed 7 --good 400'); the last line is JSON
 	cargo bench --locked --bench verdict -- $(ARGS)
+
+fuzz: ## Fuzz the parsers of recordings and checks, a minute each (SECONDS=600); needs a nightly compiler
+	tools/fuzz.sh $(SECONDS)
 
 demo-test: ## The demo as a test: it fails when a promise is broken
 	demo/demo.sh --test

@@ -241,6 +241,9 @@ pub struct Sequential {
     /// How many errors come together at least; the measured value counts when it is higher.
     #[serde(default = "one_factor")]
     pub phi_floor: Factor,
+    /// What one scrape says counts at most so many times, such as "32": then two scrapes must agree. None: no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_cap: Option<Factor>,
     /// A step ends only when the error rate is proven to be inside its limit.
     #[serde(default = "yes")]
     pub require_proof: bool,
@@ -358,6 +361,7 @@ impl Default for Sequential {
             tolerance: one_and_a_half(),
             floor: one_per_mille(),
             phi_floor: one_factor(),
+            block_cap: None,
             require_proof: true,
         }
     }

@@ -98,7 +98,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let from = begin.plus(HOUR * hour);
         let readings = history.read(from.minus(LEAD), from.plus(HOUR)).await;
         let readings = readings.with_context(|| format!("asking about {}", replay::minute(from)))?;
-        let samples = replay::samples(&readings, from, candidates, hour as usize);
+        let samples = replay::samples(&readings, &checks, from, candidates, hour as usize);
         let said = replay::judge(&checks, &samples);
         if let Said::RolledBack { after, sentence } = &said {
             clear();

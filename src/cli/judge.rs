@@ -49,8 +49,8 @@ pub fn read(path: &Path) -> anyhow::Result<Checks> {
     parse(&fs::read_to_string(path).with_context(at)?).with_context(at)
 }
 
-/// `spec.checks` with nothing but known fields.
-fn parse(text: &str) -> anyhow::Result<Checks> {
+/// `spec.checks` as YAML, with nothing but known fields.
+pub fn parse(text: &str) -> anyhow::Result<Checks> {
     let given: Value = serde_yaml_ng::from_str(text)?;
     if given.is_null() {
         return Ok(Checks::default());
@@ -114,7 +114,8 @@ fn path_is_known(name: &str) -> bool {
     .contains(&name)
 }
 
-fn replay(input: impl BufRead, engine: &mut Engine, trace: bool, out: &mut impl Write) -> anyhow::Result<()> {
+/// Judges a recording, line by line. Errors: the number of the first line that cannot be read, and what is wrong with it.
+pub fn replay(input: impl BufRead, engine: &mut Engine, trace: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let mut last = f64::NEG_INFINITY;
     for (number, line) in input.lines().enumerate() {
         let at = || format!("line {}", number + 1);

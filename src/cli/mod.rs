@@ -10,7 +10,7 @@ mod e_value;
 mod evidence;
 mod explain;
 mod get;
-mod judge;
+pub mod judge;
 mod order;
 mod pipe;
 mod render;

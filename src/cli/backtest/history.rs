@@ -8,6 +8,7 @@ use crate::{
     observe::prometheus::{
         answer::{Fault, Series},
         client::Provider,
+        own::Own,
         presets::Family,
         promql::Scope,
         reading::{Reading, read},
@@ -21,6 +22,7 @@ const SHORTEST: Duration = Duration::from_mins(5);
 pub struct History {
     provider: Provider,
     family: Family,
+    own: Own,
     namespace: String,
     scope: Scope,
     /// The limit of latency, in units of `le`.
@@ -40,15 +42,17 @@ impl History {
     /// Errors: a query of the checks that cannot be used.
     pub fn new(provider: Provider, checks: &Checks, namespace: &str, set: &str) -> anyhow::Result<Self> {
         let family = Family::of(&checks.source).map_err(anyhow::Error::msg)?;
+        let own = Own::of(&checks.metrics).map_err(anyhow::Error::msg)?;
         let scope = Scope::of_set((&provider.namespace_label, &provider.pod_label), namespace, set);
         let limit = checks.latency.max.0.as_secs_f64() * family.per_second();
-        Ok(Self { provider, family, namespace: namespace.to_owned(), scope, limit })
+        Ok(Self { provider, family, own, namespace: namespace.to_owned(), scope, limit })
     }
 
     /// Everything between two moments, one reading for each scrape interval.
     pub async fn read(&self, start: At, end: At) -> Result<Found, Fault> {
         let mut found = Found { per_second: self.family.per_second(), ..Found::default() };
-        let query = match &self.family {
+        let narrow = |_: String| Fault::Refused { code: 400, class: "it cannot be limited to the pods of one version" };
+        let requests = match &self.family {
             Family::Named(names) => {
                 let known = self.provider.instant(&names.bounds_query(&self.scope), Some(end)).await?;
                 let texts: Vec<&str> = known.iter().map(|series| series.label("le")).collect();
@@ -56,10 +60,10 @@ impl History {
                 let wanted = |text: &&&str| text.parse().is_ok_and(|b: f64| found.bounds.contains(&b));
                 names.query(&self.scope, texts.iter().filter(wanted).copied())
             }
-            Family::Custom(queries) => queries
-                .query(&self.scope, &self.provider.pod_label)
-                .map_err(|_| Fault::Refused { code: 400, class: "it cannot be limited to the pods of one version" })?,
+            Family::Custom(queries) => queries.query(&self.scope, &self.provider.pod_label).map_err(narrow)?,
         };
+        let own = self.own.parts(&self.scope, &self.provider.pod_label).map_err(narrow)?;
+        let query = [vec![requests], own].concat().join(" or ");
         for series in self.range(&query, start, end).await? {
             let labels = (self.provider.namespace_label.as_str(), self.provider.pod_label.as_str());
             for (at, reading) in read(&self.family, &series, labels, &self.namespace) {

@@ -40,7 +40,7 @@ pub fn minute(at: At) -> String {
 
 /// The looks of an hour that begins at `from`. Before it all pods are the stable version's; then `candidates` of them, those
 /// whose turn it is, are the candidate's.
-pub fn samples(found: &Found, from: At, candidates: u32, turn: usize) -> Vec<Sample> {
+pub fn samples(found: &Found, checks: &Checks, from: At, candidates: u32, turn: usize) -> Vec<Sample> {
     let served = |reading: &Reading| reading.values().filter(|pod| pod.requests.is_some()).count();
     let Some((_, first)) = found.readings.range(from..).find(|(_, reading)| served(reading) > 0) else {
         return Vec::new();
@@ -62,7 +62,7 @@ pub fn samples(found: &Found, from: At, candidates: u32, turn: usize) -> Vec<Sam
                 return None;
             }
             let scrape = found_pod.scrape(told, &found.bounds)?;
-            Some((name.clone(), as_of(scrape, if canary { Arm::Canary } else { Arm::Stable }, found)))
+            Some((name.clone(), as_of(&scrape, if canary { Arm::Canary } else { Arm::Stable }, found, checks)))
         };
         Sample {
             t: at.epoch(),
@@ -75,9 +75,9 @@ pub fn samples(found: &Found, from: At, candidates: u32, turn: usize) -> Vec<Sam
 }
 
 /// It has run for long, and nothing but its counters is known.
-fn as_of(scrape: Scrape, arm: Arm, found: &Found) -> PodSample {
+fn as_of(scrape: &Scrape, arm: Arm, found: &Found, checks: &Checks) -> PodSample {
     let finite = found.bounds.iter().map(|bound| (bound / found.per_second).to_string());
-    let le: BTreeMap<String, f64> = finite.chain(["+Inf".to_owned()]).zip(scrape.within).collect();
+    let le: BTreeMap<String, f64> = finite.chain(["+Inf".to_owned()]).zip(scrape.within.iter().copied()).collect();
     PodSample {
         arm,
         start: 0.0,
@@ -87,7 +87,7 @@ fn as_of(scrape: Scrape, arm: Arm, found: &Found) -> PodSample {
         total: Some(scrape.requests),
         bad: scrape.errors,
         le,
-        metrics: BTreeMap::new(),
+        metrics: scrape.named(&checks.metrics),
         probe: None,
         waiting: None,
         terminated: None,

@@ -61,7 +61,13 @@ mod tests {
     }
 
     fn plain(second: u32) -> Arc<Scrape> {
-        Arc::new(Scrape { at: at(second), requests: f64::from(second), errors: None, within: Vec::new(), own: BTreeMap::new() })
+        Arc::new(Scrape {
+            at: at(second),
+            requests: f64::from(second),
+            errors: None,
+            within: Vec::new(),
+            own: BTreeMap::new(),
+        })
     }
 
     #[test]

@@ -112,15 +112,9 @@ fn as_of(track: &Track<'_>, checks: &Checks, bounds: &[String], t: f64) -> Optio
         total: scrape.map(|s| s.requests),
         bad: scrape.and_then(|s| s.errors),
         le: bounds.iter().cloned().zip(told.copied()).collect(),
-        metrics: scrape.map(|s| own(checks, s)).unwrap_or_default(),
+        metrics: scrape.map(|s| s.named(&checks.metrics)).unwrap_or_default(),
         probe: None,
         waiting: None,
         terminated: None,
     })
-}
-
-/// The user's own series by name.
-fn own(checks: &Checks, scrape: &Scrape) -> BTreeMap<String, f64> {
-    let named = checks.metrics.iter().enumerate();
-    named.filter_map(|(index, metric)| Some((metric.name.clone(), *scrape.own.get(&index)?))).collect()
 }

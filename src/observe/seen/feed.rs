@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::api::units::At;
+use crate::api::{checks::Metric, units::At};
 
 /// What the metric provider has told.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,14 @@ pub struct Scrape {
     pub within: Vec<f64>,
     /// The user's own series, by their place in `spec.checks.metrics`; those that were told.
     pub own: BTreeMap<usize, f64>,
+}
+
+impl Scrape {
+    /// The user's own series by their names.
+    pub fn named(&self, metrics: &[Metric]) -> BTreeMap<String, f64> {
+        let told = metrics.iter().enumerate();
+        told.filter_map(|(index, metric)| Some((metric.name.clone(), *self.own.get(&index)?))).collect()
+    }
 }
 
 /// One pod's counters, oldest first.

@@ -32,7 +32,7 @@ fn found(failing: impl Fn(usize, u32) -> f64) -> Found {
 }
 
 fn said(found: &Found, turn: usize) -> Said {
-    judge(&Checks::default(), &samples(found, at(FROM), 1, turn))
+    judge(&Checks::default(), &samples(found, &Checks::default(), at(FROM), 1, turn))
 }
 
 #[test]
@@ -57,18 +57,21 @@ fn one_pod_that_is_worse_is_convicted_in_its_turn_only() {
 
 #[test]
 fn before_the_hour_all_pods_are_the_stable_versions() {
-    let all = samples(&found(|_, _| 0.0), at(FROM), 1, 1);
+    let all = samples(&found(|_, _| 0.0), &Checks::default(), at(FROM), 1, 1);
     let arms = |sample: &Sample| sample.pods.values().filter(|pod| pod.arm == Arm::Canary).count();
     let (before, during): (Vec<_>, Vec<_>) = all.iter().partition(|sample| sample.t < at(FROM).epoch());
     assert!(before.len() == 120 && before.iter().all(|s| arms(s) == 0 && s.pods.len() == 2 && s.weight == 0.0));
     assert!(during.len() == 241 && during.iter().all(|s| arms(s) == 1 && s.pods.len() == 3));
-    let two = samples(&found(|_, _| 0.0), at(FROM), 9, 0);
+    let two = samples(&found(|_, _| 0.0), &Checks::default(), at(FROM), 9, 0);
     assert_eq!(two.last().map(arms), Some(2), "one pod at least stays to be compared with");
 }
 
 #[test]
 fn hours_without_requests_say_nothing() {
-    assert_eq!(judge(&Checks::default(), &samples(&Found::default(), at(FROM), 1, 0)), Said::Silent);
+    assert_eq!(
+        judge(&Checks::default(), &samples(&Found::default(), &Checks::default(), at(FROM), 1, 0)),
+        Said::Silent
+    );
     let mut tally = Tally::default();
     for said in [Said::Proven, Said::Silent, Said::Unproven, Said::Proven] {
         tally.add(&said);

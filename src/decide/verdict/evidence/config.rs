@@ -17,6 +17,8 @@ pub struct Config {
     /// An error rate that is always accepted.
     pub floor: f64,
     pub phi_floor: f64,
+    /// The logarithm of the most that one block may multiply the evidence by.
+    pub ln_cap: f64,
     pub require_proof: bool,
     /// Literal thresholds without guards.
     pub strict: bool,
@@ -64,6 +66,7 @@ impl Config {
             tolerance: sequential.tolerance.value(),
             floor: sequential.floor.ratio().clamp(1e-6, 0.5),
             phi_floor: sequential.phi_floor.value(),
+            ln_cap: sequential.block_cap.map_or(f64::INFINITY, |cap| cap.value().ln()),
             require_proof: sequential.require_proof,
             strict: checks.strict,
             min_requests: f64::from(checks.min_requests),

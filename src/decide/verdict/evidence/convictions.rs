@@ -202,3 +202,13 @@ fn the_interval_of_the_ratio_holds_the_truth_and_narrows() {
     }
     assert!(width < 2.5, "{width}");
 }
+
+#[test]
+fn with_a_cap_two_scrapes_must_agree() {
+    let convicted = |cap: Option<&str>| {
+        let cap = cap.map(|text| text.parse().unwrap());
+        when(&world(|_| 0.5).checked(|c| c.sequential.block_cap = cap).first(300.0, Finding::Bad).unwrap())
+    };
+    let (without, capped) = (convicted(None), convicted(Some("32")));
+    assert!(capped > without && capped <= without + 30, "{without} s, with a cap {capped} s");
+}

@@ -32,13 +32,13 @@ impl Errors {
         } else {
             (config.tolerance, config.floor)
         };
-        let compare = |factor: f64| if block.comparable { factor } else { 0.0 };
+        let compare = |factor: f64| if block.comparable { factor.min(config.ln_cap) } else { 0.0 };
         self.relative.update(ln_mass, |g| compare(factor::relative(&counts, tolerance, RATIOS[g]) / phi));
         self.floor
             .update(ln_mass, |g| compare(factor::threshold(counts.n_canary, counts.e_canary, floor, ODDS[g], phi)));
         let limit = config.error_max;
         if limit > 0.0 && limit < 1.0 {
-            self.slo.update(ln_mass, |g| over(&counts, limit, phi, g, block.comparable));
+            self.slo.update(ln_mass, |g| over(&counts, limit, phi, g, block.comparable).min(config.ln_cap));
         }
         for process in [&mut self.relative, &mut self.floor, &mut self.slo] {
             process.round();

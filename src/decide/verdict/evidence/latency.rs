@@ -56,7 +56,8 @@ impl Latency {
             let counts = block.slow(bound);
             if block.comparable && share(stable, bound) <= USELESS {
                 let phi = phi(bound);
-                process.update(ln_mass, |g| factor::relative(&counts, config.tolerance, COARSE[g]) / phi);
+                let factor = |g: usize| factor::relative(&counts, config.tolerance, COARSE[g]) / phi;
+                process.update(ln_mass, |g| factor(g).min(config.ln_cap));
             } else {
                 process.update(ln_mass, |_| 0.0);
             }
@@ -66,7 +67,8 @@ impl Latency {
             && !self.slow.is_empty()
         {
             let counts = block.slow(bound);
-            self.slo.update(ln_mass, |g| over(&counts, config.latency_share, phi(bound), g, block.comparable));
+            let factor = |g| over(&counts, config.latency_share, phi(bound), g, block.comparable);
+            self.slo.update(ln_mass, |g| factor(g).min(config.ln_cap));
         }
         for process in &mut self.slow {
             process.round();

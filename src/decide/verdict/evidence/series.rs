@@ -79,12 +79,10 @@ impl Series {
                 (counts, 1.0 + metric.by)
             };
             let speaks = block.comparable && !block.soft;
-            process.update(
-                ln_mass,
-                |g| {
-                    if speaks { factor::relative(&counts, rho0, COARSE[g]) / phi(index) } else { 0.0 }
-                },
-            );
+            process.update(ln_mass, |g| {
+                let factor = || factor::relative(&counts, rho0, COARSE[g]) / phi(index);
+                if speaks { factor().min(config.ln_cap) } else { 0.0 }
+            });
             process.round();
         }
     }
