@@ -8,6 +8,7 @@ use super::{
     certify::Proof,
     config::Config,
     curve::Row,
+    degraded::Suffering,
     dispersion,
     latency::limit_bound,
     literal::Rule,
@@ -192,7 +193,9 @@ impl Engine {
             let latency = rule(config.latency_share, config.latency_for);
             state.stands[1] = state.literal[1].update(&latency, &slow, block.to, roster.interval);
         }
-        if state.weights.last().is_some_and(|w| block.from >= w.at && w.share > 0.0) {
+        if state.suffering.iter().any(Suffering::both) {
+            state.proof = Proof::default(); // what both suffer tells nothing of the version: it is proven afterwards
+        } else if state.weights.last().is_some_and(|w| block.from >= w.at && w.share > 0.0) {
             state.proof.update(counts.n_canary, counts.e_canary, config.error_max, phi);
             state.proof.timed = packed::milli(state.proof.timed + block.canary_warm.timed());
         }

@@ -11,8 +11,8 @@ use super::{
 };
 
 /// In a pod's first moments a comparison asks for so many times the tolerance, and for so many times the floor.
-const SOFT_TOLERANCE: f64 = 2.5;
-const SOFT_FLOOR: f64 = 8.0;
+const SOFT_TOLERANCE: f64 = 3.0;
+const SOFT_FLOOR: f64 = 12.0;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Errors {

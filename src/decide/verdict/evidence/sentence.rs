@@ -64,7 +64,7 @@ pub fn conviction(engine: &Engine, guilty: &Member, members: &[Member]) -> Strin
     match guilty.reason {
         Reason::Latency => {
             let (bound, counts) = slowest(engine);
-            format!("canary slower: {} over {bound} s; {odds}", both(&counts, "requests took"))
+            format!("canary slower: {} took more than {bound} s; {odds}", both(&counts, "requests"))
         }
         Reason::RoutingBroken => format!(
             "the canary is ready and should get {:.1} % of the traffic, but got nothing while stable served {} requests; {odds}",
