@@ -151,6 +151,11 @@ impl World {
     }
 
     pub fn look_at(&self, feed: &Feed, now: f64, evidence: &Evidence) -> (Evidence, Verdict) {
+        self.tried(feed, now, |trial| judge(trial, evidence))
+    }
+
+    /// What becomes of a trial at a moment.
+    pub fn tried<T>(&self, feed: &Feed, now: f64, what: impl FnOnce(&Trial<'_>) -> T) -> T {
         let pods = self.pods();
         let trial = Trial {
             checks: &self.checks,
@@ -167,7 +172,7 @@ impl World {
             routed: true,
             horizon: Duration::from_mins(10),
         };
-        judge(&trial, evidence)
+        what(&trial)
     }
 
     /// Looks every `every` seconds until `end`; returns each verdict with its second.

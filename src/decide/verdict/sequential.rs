@@ -10,7 +10,7 @@ use crate::{
         status::{Evidence, Ratio},
         units::At,
     },
-    observe::seen::Feed,
+    observe::seen::{Feed, Scrapes},
 };
 
 use super::{
@@ -36,10 +36,27 @@ pub(super) fn check(trial: &Trial<'_>, next: &mut Evidence) -> Option<Word> {
     }
     // What another version of the operator wrote may not be readable: the evidence then begins anew.
     let state: evidence::State = next.engine.take().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
-    let (judged, before, back) = (state.judged(), state.share(), state.looks_back_to());
+    let back = state.looks_back_to();
+    let (engine, output) = go_on(trial, &samples.scrapes, state, back, next);
+    next.ratio = engine.interval().map(Ratio::between);
+    next.engine = serde_json::to_value(engine.state()).ok().filter(Value::is_object);
+    let mut word = output.map(word)?;
+    word.gap = word.gap.or_else(|| samples.scrapes.own_trouble.clone());
+    Some(word)
+}
+
+/// Shows the engine again what it must see again, from `back` on, and judges what is new.
+fn go_on(
+    trial: &Trial<'_>,
+    scrapes: &Scrapes,
+    state: evidence::State,
+    back: Option<f64>,
+    next: &mut Evidence,
+) -> (Engine, Option<Output>) {
+    let (judged, before) = (state.judged(), state.share());
     let mut engine = Engine::resume(config(trial), state);
     let mut output = None;
-    for sample in rounds(trial, &samples.scrapes, (judged, back), before) {
+    for sample in rounds(trial, scrapes, (judged, back), before) {
         if judged.is_some_and(|judged| sample.t <= judged && sample.t < trial.now.epoch()) {
             engine.recall(&sample);
         } else {
@@ -49,11 +66,7 @@ pub(super) fn check(trial: &Trial<'_>, next: &mut Evidence) -> Option<Word> {
             next.note(to, percent(sample.weight), std::array::from_fn(|i| after[i] - before[i]));
         }
     }
-    next.ratio = engine.interval().map(Ratio::between);
-    next.engine = serde_json::to_value(engine.state()).ok().filter(Value::is_object);
-    let mut word = output.map(word)?;
-    word.gap = word.gap.or_else(|| samples.scrapes.own_trouble.clone());
-    Some(word)
+    (engine, output)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]

@@ -319,12 +319,7 @@ fn grown(last: &Row, next: &Raw, restarted: bool) -> Row {
     for (index, growth) in out.0.iter_mut().enumerate() {
         let (old, new) = (last.0[index], next.row.0[index]);
         // A series that is missing for once has not begun anew.
-        let missing = match index {
-            0 => false,
-            1 => !next.failed_known,
-            _ if index < 3 + BOUNDS => !next.timed_known,
-            _ => !next.own_known[index - 3 - BOUNDS],
-        };
+        let missing = index == 1 && !next.failed_known || (2..3 + BOUNDS).contains(&index) && !next.timed_known;
         *growth = if anew || new < old && !missing { new } else { (new - old).max(0.0) };
     }
     out

@@ -48,6 +48,8 @@ mod fixture;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod own_series;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod semantics;

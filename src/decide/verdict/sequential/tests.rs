@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::json;
 
 use super::super::{
-    Verdict,
+    Trial, Verdict,
+    evidence::State,
     fixture::{INTERVAL, World, load, pair, world},
 };
+use super::go_on;
 use crate::{
     api::{
         checks::{Metric, MetricKind, Sequential},
@@ -257,5 +259,32 @@ fn own_series_that_cannot_be_read_hold_the_step_and_not_the_rollback() {
         assert_eq!(verdicts.iter().any(|v| matches!(v, Verdict::Bad { .. })), bad);
         assert!(verdicts.iter().all(|v| !matches!(v, Verdict::Healthy { .. })));
         assert!(bad || verdicts.iter().any(|v| matches!(v, Verdict::NoData { why } if why == trouble)));
+    }
+}
+
+#[test]
+fn what_no_test_looks_back_to_need_not_be_shown_again() {
+    // Failures of two stable pods that come in bursts: phi is measured over whole minutes, the share over windows.
+    let burst = |t: f64| if t.rem_euclid(40.0) < 10.0 { 0.2 } else { 0.002 };
+    let world = world(vec![
+        load("shop-5d6f8-aaaaa", Side::Stable, 40.0, burst),
+        load("shop-5d6f8-ccccc", Side::Stable, 30.0, |_| 0.01),
+        load("shop-r1-bbbbb", Side::Candidate, 10.0, |_| 0.01),
+    ]);
+    let mut evidence = Evidence::default();
+    for second in steadily(600) {
+        let now = f64::from(second);
+        let feed = recorded(&world, now, None);
+        let Feed::Data(samples) = &feed else { panic!("data") };
+        let state: State = evidence.engine.clone().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
+        let back = state.looks_back_to();
+        let ended = |from| {
+            let go_on = |trial: &Trial<'_>| {
+                go_on(trial, &samples.scrapes, state.clone(), from, &mut Evidence::default()).0.state().clone()
+            };
+            world.tried(&feed, now, go_on)
+        };
+        assert_eq!(ended(back), ended(None), "{second} s");
+        evidence = world.look_at(&feed, now, &evidence).0;
     }
 }
