@@ -44,16 +44,7 @@ at_rest() { look && [ "$(status .status.phase)" = RolledBack ] && [ "$(report .w
 beyond_rest() { look && case $(status .status.phase) in Stepping | Draining | Reverting) ;; *) false ;; esac }
 millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {printf "%.0f", (b - a) * 1000}'; }
 
-chapter "Tools and images"
-[ -n "${HALDANE_DEMO_KUBECONFIG:-}" ] || "$root/tools/packages.sh"
-tools=$("$root/tools/build.sh" kubernetes helm)
-PATH=${tools//$'\n'/:}:$PATH
-"$here/images.sh" "$work"
-mkdir -p "$root/target/image"
-"$root/tools/operator-image.sh" "$root/target/image/haldane.tar" 2>&1 | now_and_then | quote
-chapter "A cluster"
-cluster
-install
+stage
 
 chapter "$rollbacks rollbacks of v3 under $rate requests a second"
 load_start "$work/load.json"

@@ -26,6 +26,20 @@ cluster() {
   image_load() { ctr --address "$state/containerd/c.sock" --namespace k8s.io images import "$1"; }
 }
 
+stage() { # everything that a measurement needs, from nothing to a shop with the operator
+  chapter "Tools and images"
+  [ -n "${HALDANE_DEMO_KUBECONFIG:-}" ] || "$root/tools/packages.sh"
+  local tools
+  tools=$("$root/tools/build.sh" kubernetes helm)
+  PATH=${tools//$'\n'/:}:$PATH
+  "$here/images.sh" "$work"
+  mkdir -p "$root/target/image"
+  "$root/tools/operator-image.sh" "$root/target/image/haldane.tar" 2>&1 | now_and_then | quote
+  chapter "A cluster"
+  cluster
+  install
+}
+
 install() { # the images, the operator, the shop
   local archive
   for archive in "$work"/{v1,v2,v3}.tar "$root/target/image/haldane.tar"; do image_load "$archive" >/dev/null; done

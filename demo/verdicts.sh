@@ -67,16 +67,7 @@ trouble() { # trouble WORLD: what happens beside the release
   esac
 }
 
-chapter "Tools and images"
-[ -n "${HALDANE_DEMO_KUBECONFIG:-}" ] || "$root/tools/packages.sh"
-tools=$("$root/tools/build.sh" kubernetes helm)
-PATH=${tools//$'\n'/:}:$PATH
-"$here/images.sh" "$work"
-mkdir -p "$root/target/image"
-"$root/tools/operator-image.sh" "$root/target/image/haldane.tar" 2>&1 | now_and_then | quote
-chapter "A cluster"
-cluster
-install
+stage
 : >"$work/figures"
 for world in "${worlds[@]}"; do
   read -r length should values <<<"$(settings "$world")"

@@ -65,13 +65,17 @@ fn one_that_is_exchanged_for_another_begins_anew() {
     let samples = pays.record(900.0);
     let (before, after) = samples.split_at(samples.partition_point(|s| s.t < convicted));
     let mut engine = pays.engine();
-    before.iter().for_each(|sample| drop(engine.tick(sample)));
+    for sample in before {
+        engine.tick(sample);
+    }
     let leaning = evidence(&engine, "payments");
     assert!(leaning > 1.0, "{leaning}");
     let resumed = |name: &str| {
         let checks = comparing(pays.clone(), name, "not drop").checks;
         let mut next = Engine::resume(Config::new(&checks, 3600.0), engine.state().clone());
-        before.iter().for_each(|sample| next.recall(sample));
+        for sample in before {
+            next.recall(sample);
+        }
         next
     };
     assert!((evidence(&resumed("payments"), "payments") - leaning).abs() < 1e-9, "it goes on where nothing changed");
