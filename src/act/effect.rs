@@ -14,6 +14,14 @@ pub enum Effect {
     Unpause {
         any_template: bool,
     },
+    /// The pause of a Deployment that is held between releases too, its user's own included.
+    Hold,
+    /// The stable template into a `ControllerRevision` of ours, for the day on which its ReplicaSet is gone.
+    KeepTemplate,
+    /// The stable template into a held Deployment that asks for another one.
+    RestoreStable {
+        unpause: bool,
+    },
     /// Sets our `pod-template-hash` in the Service's selector.
     Pin {
         service: String,

@@ -66,12 +66,50 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
         plan.push(Effect::MarkCandidate { carries_traffic: false });
     }
     let marked = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment && c.marked);
-    let held = workload.paused && workload.paused_by_us;
-    if workload.handover.is_some() || marked && !held && workload.observed {
+    let halted = workload.halted();
+    if workload.handover.is_some() || marked && !halted && workload.observed {
         plan.push(Effect::FinishHandOver);
-    } else if held && (leaving || finished || workload.revision == *stable) {
+    } else if halted && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause { any_template: leaving });
+    } else if workload.held {
+        plan.extend(hold(workload, stable, seen, leaving));
     }
+}
+
+/// A Deployment whose template says what is wanted is paused between releases, so that a change of it waits for us.
+fn hold(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool) -> Option<Effect> {
+    let ours = workload.paused && workload.paused_by_us;
+    let wants_stable = workload.revision == *stable;
+    if ours && workload.left(stable) {
+        return Some(Effect::Unpause { any_template: true }); // somebody began that roll, and half of it helps nobody
+    }
+    if leaving {
+        // Un-pausing alone would roll out what was never proven.
+        let back = if wants_stable { Effect::Unpause { any_template: false } } else { restore(true) };
+        return ours.then_some(back);
+    }
+    if !workload.observed {
+        return None;
+    }
+    if !ours {
+        let settled = workload.settled && workload.wanted > 0 && (wants_stable || workload.paused);
+        let next = if seen.release.finalizer { Effect::Hold } else { Effect::AddFinalizer };
+        return settled.then_some(next);
+    }
+    if !workload.sets.iter().any(|s| s.revision == *stable) {
+        // A paused Deployment starts no ReplicaSet: whoever deleted the stable one has ended all pods.
+        return Some(if wants_stable { Effect::Unpause { any_template: false } } else { restore(true) });
+    }
+    if workload.wanted == 0 && !wants_stable {
+        // Scaled up again, it would start its newest ReplicaSet.
+        let newest = workload.sets.iter().max_by_key(|s| s.created_at);
+        return newest.filter(|s| s.revision != *stable).map(|_| restore(false));
+    }
+    (workload.kept.as_ref() != Some(stable)).then_some(Effect::KeepTemplate)
+}
+
+const fn restore(unpause: bool) -> Effect {
+    Effect::RestoreStable { unpause }
 }
 
 /// The hash of most of the Deployment's own pods: when status was lost while somebody edited the template, nothing runs the

@@ -3,6 +3,7 @@
 pub mod effect;
 pub mod finalizer;
 pub mod fresh;
+pub mod hold;
 pub mod home;
 pub mod patch;
 pub mod promote;
@@ -24,6 +25,9 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
         Effect::DropFinalizer => finalizer::drop_finalizer(scope).await,
         Effect::Pause => workload::pause(scope).await,
         Effect::Unpause { any_template } => workload::unpause(scope, *any_template).await,
+        Effect::Hold => hold::hold(scope).await,
+        Effect::KeepTemplate => hold::keep_template(scope).await,
+        Effect::RestoreStable { unpause } => hold::restore_stable(scope, *unpause).await,
         Effect::Pin { service, hash } => traffic::pins::pin(scope, service, hash).await,
         Effect::Unpin { service } => traffic::pins::unpin(scope, service).await,
         Effect::CreateCanaryService { service } => {

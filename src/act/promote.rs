@@ -171,9 +171,11 @@ fn attempt<'a>(scope: &'a Scope<'_>, deployment: &'a DynamicObject) -> Option<&'
 pub async fn restore_template(scope: &Scope<'_>) -> Result<()> {
     let what = format!("restoring the stable template of Deployment {}", scope.target);
     let deployment = scope.deployment().await?;
+    // Of a held Deployment the template is the user's, and he may have proposed it long before; but for an undo.
+    let ours = !scope.held || scope.candidate.is_some_and(|c| c.undo);
     if !deployment.labels().contains_key(names::HANDOVER) {
         let present = template::revision(raw::pod_template(&deployment));
-        if present == scope.stable.revision {
+        if !ours || present == scope.stable.revision {
             return Ok(());
         }
         return Err(refused(what, format!("its template, revision {present}, was not written by this release")));
@@ -184,16 +186,21 @@ pub async fn restore_template(scope: &Scope<'_>) -> Result<()> {
             return Err(not_yet(what, "it has not released the candidate's ReplicaSet yet"));
         }
     }
-    let stable = stable_template(scope, &deployment, &what).await?;
+    let deployments = raw::deployments(&scope.client, scope.namespace);
     let mut edit = Edit::of(&deployment);
     give_back(&mut edit, &deployment, &what)?;
+    if !ours {
+        return edit.send(&deployments, &deployment, &what).await.map(drop);
+    }
+    let stable = stable_template(scope, &deployment, &what).await?;
     edit.replace(&["spec", "template"], stable.clone());
-    let restored = edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await?;
+    let restored = edit.send(&deployments, &deployment, &what).await?;
     same(&restored, &stable, &what)
 }
 
-/// From the stable ReplicaSet; if somebody has deleted that, the candidate's template with the stable images.
-async fn stable_template(scope: &Scope<'_>, deployment: &DynamicObject, what: &str) -> Result<Value> {
+/// From the stable ReplicaSet; if somebody has deleted that, the Deployment's template with the stable images, or what we have
+/// kept of a held Deployment.
+pub(super) async fn stable_template(scope: &Scope<'_>, deployment: &DynamicObject, what: &str) -> Result<Value> {
     let sets = scope.owned_sets(deployment).await?;
     if let Some(found) = sets.iter().map(raw::pod_template).find(|t| template::revision(t) == scope.stable.revision) {
         return Ok(template::bare(found));
@@ -201,6 +208,10 @@ async fn stable_template(scope: &Scope<'_>, deployment: &DynamicObject, what: &s
     let (guess, _) = template::with_images(raw::pod_template(deployment), &scope.stable.images);
     if template::revision(&guess) == scope.stable.revision {
         return Ok(template::bare(&guess));
+    }
+    let kept = raw::kept(&scope.client, scope.namespace, scope.release).await?;
+    if let Some(kept) = kept.filter(|t| template::revision(t) == scope.stable.revision) {
+        return Ok(kept);
     }
     Err(refused(what, format!("no ReplicaSet with the stable revision {} is left", scope.stable.revision)))
 }
@@ -258,7 +269,9 @@ pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
 
     let mut edit = Edit::of(&deployment);
     give_back(&mut edit, &deployment, &what)?;
-    edit.remove(&["spec", "paused"]).labels(&deployment, &[(names::PAUSED_BY, None)]);
+    if !scope.held {
+        edit.remove(&["spec", "paused"]).labels(&deployment, &[(names::PAUSED_BY, None)]);
+    }
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await?;
     if scope.candidate.is_none() {
         return tidy(scope, &name, |_| true).await; // its label was all that was known of it: now or never

@@ -15,6 +15,8 @@ pub struct Scope<'a> {
     /// The Deployment's name and UID; a namesake with another UID is never written to.
     pub target: &'a str,
     pub target_uid: &'a str,
+    /// The Deployment's template is its user's wish, and stays paused between releases.
+    pub held: bool,
     pub stable: &'a Version,
     pub candidate: Option<&'a Candidate>,
     /// Services, routes and header: as pinned, or as the Release names them where nothing is.

@@ -38,7 +38,8 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         Goal::AtRest => home::steps(stable, seen, false, &mut plan),
         Goal::Gone { told } => {
             home::steps(stable, seen, true, &mut plan);
-            if seen.is_home() && *told {
+            let held = seen.target.found().is_some_and(|w| w.paused && w.paused_by_us);
+            if seen.is_home() && !held && *told {
                 plan.extend(drop_finalizer(seen));
             }
         }
@@ -237,7 +238,7 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
     let World { candidate, seen, .. } = *world;
     let (Target::Found(workload), Some(set)) = (&seen.target, &seen.candidate) else { return Err(Wait) };
     // Done but for our marks: its sizes are the Deployment's again, and its user may be rolling out something else already.
-    let held = workload.handover.is_some() || workload.paused && workload.paused_by_us;
+    let held = workload.handover.is_some() || workload.halted();
     let finished = set.owner == Owner::Deployment && !held;
     if set.size != workload.wanted && !finished {
         plan.push(Effect::ScaleCandidate { size: workload.wanted });
@@ -292,7 +293,7 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
         plan.push(Effect::FinishHandOver);
     } else if set.marked {
         return Err(Wait); // the Deployment's controller would copy our marks back
-    } else if workload.paused && workload.paused_by_us {
+    } else if workload.halted() {
         plan.push(Effect::Unpause { any_template: false });
     }
     Ok(())

@@ -44,6 +44,12 @@ pub fn candidate_set(deployment: &str, id: &str) -> String {
     format!("{deployment}-r{id}")
 }
 
+/// The name of the `ControllerRevision` that keeps the stable template of a held Deployment.
+pub fn kept_template(release: &str) -> String {
+    let cut = release.char_indices().nth(200).map_or(release, |(at, _)| &release[..at]);
+    format!("{cut}-haldane-stable")
+}
+
 /// The value of `pod-template-hash` of the candidate's pods.
 pub fn candidate_hash(id: &str) -> String {
     format!("h{id}")

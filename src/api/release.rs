@@ -34,7 +34,9 @@ pub const FINALIZER: &str = "haldane.dev/release";
     printcolumn = r#"{"name":"CANDIDATE","type":"string","priority":1,"jsonPath":".status.candidateRevision"}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.plan.floatingTags != 'Refuse' || self.images.all(c, self.images[c].contains('@') || self.images[c].matches(':[^:/]+$') && !self.images[c].endsWith(':latest'))").message("spec.images: spec.plan.floatingTags is Refuse, so each image needs a tag of its own (not latest) or a digest, for example registry.example/shop/checkout:1.4.2"))]
+#[x_kube(validation = Rule::new("has(self.images) == has(oldSelf.images)").message("spec.images cannot be added to a Release or taken out of it, for with it the Release names the version and without it the Deployment does; delete this Release and create one of the other kind"))]
+#[x_kube(validation = Rule::new("has(self.images) || !has(self.version)").message("spec.version names the version in spec.images; without spec.images a version is called after the image in the Deployment's template, so remove spec.version"))]
+#[x_kube(validation = Rule::new("!has(self.images) || self.plan.floatingTags != 'Refuse' || self.images.all(c, self.images[c].contains('@') || self.images[c].matches(':[^:/]+$') && !self.images[c].endsWith(':latest'))").message("spec.images: spec.plan.floatingTags is Refuse, so each image needs a tag of its own (not latest) or a digest, for example registry.example/shop/checkout:1.4.2"))]
 pub struct ReleaseSpec {
     /// The Deployment that is released. Cannot be changed: delete the Release and create another one.
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.targetRef cannot be changed; delete this Release and create one for the other Deployment"))]
@@ -43,10 +45,12 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub version: Option<String>,
-    /// The image each named container of the Deployment should run. Containers not named keep theirs.
+    /// The image each named container of the Deployment should run. Containers not named keep theirs. Absent: the Deployment
+    /// is held, it stays paused, and whatever its template is changed to is released. Cannot be added or removed later.
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 512}))]
     #[x_kube(validation = Rule::new("self.size() > 0").message("spec.images must name at least one container and its image, for example {app: registry.example/shop/checkout:1.4.2}"))]
     #[x_kube(validation = Rule::new("self.all(c, self[c].matches('^[!-~]+$'))").message("spec.images: each image must be a reference without spaces, for example registry.example/shop/checkout:1.4.2"))]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
     /// Stops time and new releases, never safety: a bad version is rolled back all the same.
     #[serde(default)]
@@ -65,6 +69,13 @@ pub struct ReleaseSpec {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["notifier".into()]))]
     pub notify: Vec<Notify>,
+}
+
+impl ReleaseSpec {
+    /// It names no images: what the Deployment's template says is released.
+    pub fn held(&self) -> bool {
+        self.images.is_empty()
+    }
 }
 
 /// Names the Deployment, in the Release's own namespace.

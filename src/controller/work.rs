@@ -191,6 +191,7 @@ impl Passes {
             release_uid: &uid,
             target: &release.spec.target_ref.name,
             target_uid: &target_uid,
+            held: release.spec.held(),
             stable,
             candidate,
             traffic: candidate.map_or(&as_named, |c| &c.traffic),

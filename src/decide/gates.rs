@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Facts, Next, gate, orders, present, reject};
+use super::{Facts, Next, gate, orders, present, reject, version};
 use crate::{
     api::{
         notice::Reason,
@@ -34,7 +34,7 @@ pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) ->
         return next;
     }
     memory.stuck = None;
-    if asked.revision == workload.revision {
+    if asked.revision == stable.revision {
         let stable = present(spec, workload);
         let message = format!("{} runs", stable.label());
         conclude(memory, seen, Ended::Succeeded, &message);
@@ -43,7 +43,7 @@ pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) ->
     if let Some(rejected) = memory.rejected.iter().find(|r| r.revision == asked.revision) {
         let message = format!(
             "{} was rejected: {}; apply another version, or run: kubectl haldane retry {} -n {}",
-            spec.version.as_deref().unwrap_or(&asked.revision.0),
+            version::asked(spec, workload, &stable).label(),
             rejected.message,
             seen.release.name,
             seen.release.namespace
@@ -53,8 +53,7 @@ pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) ->
         next.stalled = Some((Reason::RolledBack, message));
         return next;
     }
-    let version =
-        Version { revision: asked.revision.clone(), name: spec.version.clone(), images: asked.images.clone() };
+    let version = version::asked(spec, workload, &stable);
     let candidate = candidate(version, facts);
     let closed = closed(facts, memory);
     let mut message = format!("{} is accepted, to replace {}", candidate.version.label(), stable.label());
@@ -73,15 +72,14 @@ pub(crate) fn waiting(stable: Version, old: &Candidate, since: At, facts: &Facts
         reject(memory, &old.version, CauseKind::Ordered, &message, seen.now);
         return Next::stay(State::Idle { stable }, message);
     }
-    let moot = asked.revision == workload.revision
-        || workload.revision != stable.revision
+    let moot = asked.revision == stable.revision
+        || workload.left(&stable.revision)
         || memory.rejected.iter().any(|r| r.revision == asked.revision)
         || !asked.unknown.is_empty();
     if moot {
         return Next::stay(State::Idle { stable }, format!("{} is no longer asked for", old.version.label()));
     }
-    let version =
-        Version { revision: asked.revision.clone(), name: spec.version.clone(), images: asked.images.clone() };
+    let version = version::asked(spec, workload, &stable);
     let newer = version.revision != old.version.revision;
     let candidate = candidate(version, facts);
     let since = if newer { seen.now } else { since };

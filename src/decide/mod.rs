@@ -41,7 +41,7 @@ use crate::{
 use goal::Goal;
 use orders::Wish;
 use verdict::Verdict;
-pub(crate) use version::present;
+pub(crate) use version::{present, serving};
 
 /// What was remembered: nothing, at first sight or when status was lost.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -137,7 +137,7 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
         && seen.release.deleting()
     {
         let goal = if seen.release.conflict.is_some() { Goal::Abandoned } else { leave(&memory, seen) };
-        let known = past.state.clone().unwrap_or_else(|| State::Idle { stable: present(spec, workload) });
+        let known = past.state.clone().unwrap_or_else(|| State::Idle { stable: serving(spec, workload) });
         let past = Past { state: Some(known), ..Past::default() };
         return ending(&past, memory, goal, "the Release is being deleted; what is left of it is taken away");
     }
@@ -148,7 +148,7 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
     let wish = orders::read(spec, past.state.as_ref(), &mut memory, seen);
     let facts = Facts { spec, seen, workload, wish };
     let first = past.state.is_none();
-    let prev = past.state.clone().unwrap_or_else(|| State::Idle { stable: present(spec, workload) });
+    let prev = past.state.clone().unwrap_or_else(|| State::Idle { stable: serving(spec, workload) });
     let from = facts.wish.resumed.map_or_else(|| prev.clone(), |pause| orders::shifted(prev.clone(), pause, seen.now));
     let before = seen.unread.first().map(|_| memory.clone());
     let mut next = transition(from, &facts, &mut memory);
@@ -223,7 +223,7 @@ fn rest(stable: Version, facts: &Facts<'_>, memory: &mut Memory) -> Next {
         next.due = Some(seen.now.plus(Duration::from_secs(1)));
         return next;
     }
-    if workload.revision != stable.revision {
+    if workload.left(&stable.revision) {
         let now = present(facts.spec, workload);
         let message = format!(
             "Deployment {} was changed outside a release: it runs {} now, not {}",
@@ -382,7 +382,7 @@ const POLL: Duration = Duration::from_secs(8);
 /// What somebody else changed that we may not simply put back.
 fn drift(state: &State, seen: &Seen) -> Option<String> {
     let workload = seen.target.found()?;
-    if !state.active() && workload.paused && workload.paused_by_us && workload.revision != state.stable().revision {
+    if !state.active() && workload.halted() && workload.revision != state.stable().revision {
         return Some(format!(
             "Deployment {name} stays paused: its template was changed during the release and is not the stable one; to roll \
              that change out run: kubectl rollout resume deployment/{name}",

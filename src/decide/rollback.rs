@@ -163,7 +163,7 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
     let Back { stable, candidate, since, cause, mut report } = back;
     let Facts { spec, seen, workload, .. } = facts;
     // A template that its user changed meanwhile keeps the Deployment paused; that is told, and holds nothing up here.
-    let home = seen.is_home() || seen.is_clear() && workload.revision != stable.revision;
+    let home = seen.is_home() || seen.is_clear() && workload.left(&stable.revision);
     let mut next = if home {
         match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
             Recovery::Proven => {
@@ -250,9 +250,9 @@ pub(crate) fn rolled_back(
     let asked = &workload.asked.revision;
     let given_up = memory.rejected.iter().any(|r| r.revision == *asked)
         || cause.kind == CauseKind::Inconclusive && *asked == candidate.revision;
-    let another = *asked != workload.revision && !given_up && workload.asked.unknown.is_empty();
-    if seen.is_home() && (another || wish.retry || *asked == workload.revision || workload.revision != stable.revision)
-    {
+    let back = *asked == stable.revision;
+    let another = !back && !given_up && workload.asked.unknown.is_empty();
+    if seen.is_home() && (another || wish.retry || back || workload.left(&stable.revision)) {
         return Next::stay(State::Idle { stable }, message);
     }
     if cause.kind == CauseKind::Inconclusive {

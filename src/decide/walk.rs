@@ -9,6 +9,7 @@ use super::{
     orders, outlier, recovery, rollback,
     sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
+    version,
 };
 use crate::{
     api::{
@@ -234,6 +235,9 @@ pub(crate) fn interrupted(
         (CauseKind::Inconclusive, format!("Deployment {} was replaced by another of the same name", workload.name))
     } else if let Some(by) = &wish.rollback {
         (CauseKind::Ordered, format!("{by} ordered the rollback of {label}"))
+    } else if workload.held && workload.handover.is_none() && workload.left(&stable.revision) {
+        let message = format!("Deployment {} was un-paused while {label} was on its way, and rolls by itself", workload.name);
+        (CauseKind::Superseded, message)
     } else if workload.handover.is_none()
         && workload.revision != stable.revision
         && workload.revision != candidate.version.revision
@@ -246,7 +250,8 @@ pub(crate) fn interrupted(
         if !other || candidate.undo && *asked == stable.revision {
             return None;
         }
-        let newer = spec.version.as_deref().unwrap_or(&asked.0);
+        let newer = version::asked(spec, workload, stable);
+        let newer = newer.label();
         (CauseKind::Superseded, format!("{newer} is asked for instead of {label}"))
     };
     Some(rollback::begin(stable.clone(), candidate.clone(), kind, message, facts, memory))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::apps::v1::{Deployment, ReplicaSet},
+    api::apps::v1::{ControllerRevision, Deployment, ReplicaSet},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{
@@ -17,7 +17,10 @@ use super::{
     seen::{CandidateSet, OwnedSet, Owner},
     template,
 };
-use crate::api::names;
+use crate::{
+    api::{names, units::At},
+    error::{Error, Result},
+};
 
 /// The Deployments of a namespace.
 pub fn deployments(client: &Client, namespace: &str) -> Api<DynamicObject> {
@@ -27,6 +30,20 @@ pub fn deployments(client: &Client, namespace: &str) -> Api<DynamicObject> {
 /// The ReplicaSets of a namespace.
 pub fn replica_sets(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ReplicaSet>(&()))
+}
+
+/// The `ControllerRevision`s of a namespace.
+pub fn controller_revisions(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<ControllerRevision>(&()))
+}
+
+/// The template that we keep of a held Deployment.
+pub async fn kept(client: &Client, namespace: &str, release: &str) -> Result<Option<Value>> {
+    let name = names::kept_template(release);
+    let found = controller_revisions(client, namespace).get_opt(&name).await;
+    let found = found.map_err(|e| Error::from_kube(format!("reading ControllerRevision {name}"), e))?;
+    let ours = found.filter(|kept| kept.annotations().get(names::RELEASE).is_some_and(|by| by == release));
+    Ok(ours.and_then(|mut kept| kept.data.get_mut("data").map(Value::take)))
 }
 
 /// A whole number at a JSON pointer; absent or negative reads as 0.
@@ -84,6 +101,8 @@ pub fn owned_set(set: &DynamicObject) -> OwnedSet {
         uid: set.uid().unwrap_or_default(),
         hash: template::labels(pod_template(set)).remove(names::HASH).unwrap_or_default(),
         revision: template::revision(pod_template(set)),
+        images: template::images(pod_template(set)),
+        created_at: set.metadata.creation_timestamp.as_ref().map(|t| At::new(t.0)),
         number: set.annotations().get("deployment.kubernetes.io/revision").and_then(|n| n.parse().ok()).unwrap_or(0),
         size: size(set),
         ready: count(set, "/status/readyReplicas"),

@@ -100,12 +100,16 @@ impl Target {
 pub struct Workload {
     pub name: String,
     pub uid: String,
+    /// The Release names no images: the Deployment is paused between releases too, and its template says what is wanted.
+    pub held: bool,
     /// `metadata.generation == status.observedGeneration`.
     pub observed: bool,
     pub paused: bool,
     /// It has the label `haldane.dev/paused-by`: the pause is ours to end, and not the user's.
     pub paused_by_us: bool,
     pub deleting: bool,
+    /// What our `ControllerRevision` keeps of a held Deployment; not looked for while a release is on its way.
+    pub kept: Option<Revision>,
     /// `spec.replicas`.
     pub wanted: u32,
     /// Identity and images of `spec.template` as it stands.
@@ -163,6 +167,8 @@ pub struct OwnedSet {
     pub hash: String,
     /// Identity of its template without that label.
     pub revision: Revision,
+    pub images: BTreeMap<String, String>,
+    pub created_at: Option<At>,
     /// `deployment.kubernetes.io/revision`.
     pub number: u64,
     pub size: u32,
@@ -299,6 +305,26 @@ pub struct Order {
 }
 
 impl Workload {
+    /// Paused for a release, whose end ends the pause.
+    pub const fn halted(&self) -> bool {
+        self.paused && self.paused_by_us && !self.held
+    }
+
+    /// It has rolled out, or is rolling out, another template than the stable one by itself.
+    pub fn left(&self, stable: &Revision) -> bool {
+        self.revision != *stable && (!self.held || !self.paused || self.torn())
+    }
+
+    /// A paused Deployment with pods of the version it asks for: the pause has cut a roll in two.
+    fn torn(&self) -> bool {
+        self.sets.iter().any(|s| s.size > 0 && s.revision == self.revision)
+    }
+
+    /// The ReplicaSet with the most pods.
+    pub fn serving(&self) -> Option<&OwnedSet> {
+        self.sets.iter().filter(|s| s.size > 0).max_by_key(|s| (s.size, s.number))
+    }
+
     /// The `pod-template-hash` of the pods that run this revision: of the set that has pods, else of the newest.
     pub fn hash_of(&self, revision: &Revision) -> Option<&str> {
         let equal = self.sets.iter().filter(|s| s.revision == *revision);
@@ -314,9 +340,9 @@ impl ReleaseSeen {
 }
 
 impl Seen {
-    /// Nothing of ours is left in the cluster but the finalizer.
+    /// Nothing of ours is left in the cluster but the finalizer, and the pause of a held Deployment.
     pub fn is_home(&self) -> bool {
-        self.is_clear() && !self.target.found().is_some_and(|w| w.paused && w.paused_by_us)
+        self.is_clear() && !self.target.found().is_some_and(Workload::halted)
     }
 
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.

@@ -31,19 +31,22 @@ use super::{
     traffic::{PATIENCE, in_time},
 };
 use crate::{
-    api::{names, state::State},
+    api::{
+        names,
+        state::{Revision, State, Version},
+    },
     error::{Error, Result},
 };
 
 /// What is looked for.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
-    /// `spec.images` of the Release.
+    /// `spec.images` of the Release. Empty: the Deployment is held.
     pub images: &'a BTreeMap<String, String>,
     /// What is remembered; `None` if nothing is.
     pub state: Option<&'a State>,
-    /// The images of the version before the present one, where history knows it.
-    pub previous: Option<&'a BTreeMap<String, String>>,
+    /// The version before the present one, where history knows it.
+    pub previous: Option<&'a Version>,
     /// The Release's name and UID.
     pub release: &'a str,
     pub release_uid: &'a str,
@@ -105,7 +108,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
             }
         },
         Box::pin(list_selected(&pods_api, selector.as_ref(), "listing pods")),
-        Box::pin(circumstances(client, namespace, &deployment, ask.state.is_some_and(State::active))),
+        Box::pin(circumstances(client, namespace, &deployment, ask)),
     )?;
     let uid = deployment.uid().unwrap_or_default();
     // At the very end of a hand-over our marks are off it, and it is the candidate's all the same.
@@ -134,7 +137,7 @@ pub async fn look(client: &Client, namespace: &str, target: &str, ask: &Ask<'_>)
         pods: pods::sides(&raw_pods, candidate_hash.as_deref(), &hashes),
         template_labels: template::labels(raw::pod_template(&deployment)),
         selector_labels: template::string_map(deployment.data.pointer("/spec/selector/matchLabels")),
-        stable_hash: stable_hash(&deployment, &owned, candidate_hash.as_deref(), ask.state),
+        stable_hash: stable_hash(&deployment, &owned, candidate_hash.as_deref(), ask.state, ask.images.is_empty()),
         target: Target::Found(Box::new(workload(&deployment, owned, candidate.as_ref(), ask, &circumstances))),
         candidate,
         candidate_hash,
@@ -198,11 +201,12 @@ fn stable_hash(
     owned: &[OwnedSet],
     candidate: Option<&str>,
     state: Option<&State>,
+    held: bool,
 ) -> Option<String> {
     let remembered = state.map(|state| state.stable().revision.clone());
     let others = || owned.iter().filter(|set| Some(set.hash.as_str()) != candidate);
-    // During a hand-over the Deployment's template is the candidate's: the stable pods are the others.
-    if remembered.is_none() && deployment.labels().contains_key(names::HANDOVER) {
+    // During a hand-over, and of a held Deployment, the template may be a candidate's: the stable pods are the others.
+    if remembered.is_none() && (deployment.labels().contains_key(names::HANDOVER) || held && raw::paused(deployment)) {
         return others().max_by_key(|set| (set.size, set.number)).map(|set| set.hash.clone());
     }
     let revision = remembered.unwrap_or_else(|| template::revision(raw::pod_template(deployment)));
@@ -226,6 +230,7 @@ fn workload(
         Asked { revision: template::revision(&asked), images: template::images(&asked), unknown }
     };
     let handover = deployment.labels().get(names::HANDOVER).cloned();
+    let held = ask.images.is_empty();
     let (paused, recreate) = (raw::paused(deployment), raw::recreate(deployment));
     let ours = deployment.labels().contains_key(names::PAUSED_BY)
         || handover.is_some()
@@ -238,7 +243,7 @@ fn workload(
         name: &name,
         images: &images,
         spec: deployment.data.get("spec").unwrap_or(&Value::Null),
-        paused_by_user: paused && !ours,
+        paused_by_user: paused && !ours && !held,
         recreate: recreate && handover.is_none(),
         single_node_claims: &around.single_node_claims,
         budgets: &around.budgets,
@@ -246,6 +251,8 @@ fn workload(
     };
     Workload {
         uid: deployment.uid().unwrap_or_default(),
+        held,
+        kept: around.kept.clone(),
         observed: raw::observed(deployment),
         paused,
         paused_by_us: deployment.labels().contains_key(names::PAUSED_BY),
@@ -254,10 +261,10 @@ fn workload(
         revision: template::revision(current),
         images: template::images(current),
         asked,
-        previous: ask.previous.map(ask_for),
+        previous: ask.previous.and_then(|before| if held { remembered(&sets, before) } else { Some(ask_for(&before.images)) }),
         handover,
         recreate,
-        settled: settled(deployment),
+        settled: if held && paused { settled_in_pause(deployment, &sets) } else { settled(deployment) },
         refusals: preflight.refusals().into_iter().chain(around.neighbours.overlaps.iter().cloned()).collect(),
         warnings: preflight.warnings().into_iter().chain(around.unread.iter().cloned()).collect(),
         pre_stop: preflight::pre_stop(current),
@@ -279,6 +286,23 @@ pub fn settled(deployment: &DynamicObject) -> bool {
     raw::observed(deployment) && updated >= wanted && all <= updated && available >= updated
 }
 
+/// All wanted pods are available and of one template, which need not be the one that a paused Deployment asks for.
+fn settled_in_pause(deployment: &DynamicObject, sets: &[OwnedSet]) -> bool {
+    let wanted = raw::size(deployment);
+    let all = raw::count(deployment, "/status/replicas");
+    let one = sets.iter().filter(|set| set.size > 0).count() <= 1;
+    raw::observed(deployment)
+        && one
+        && all == wanted
+        && raw::count(deployment, "/status/availableReplicas") >= wanted
+}
+
+/// A version before the present one, as long as the Deployment remembers it.
+fn remembered(sets: &[OwnedSet], before: &Version) -> Option<Asked> {
+    let set = sets.iter().find(|set| set.revision == before.revision)?;
+    Some(Asked { revision: set.revision.clone(), images: set.images.clone(), unknown: Vec::new() })
+}
+
 /// What stands around the workload and bears on a release.
 #[derive(Default)]
 struct Circumstances {
@@ -292,6 +316,8 @@ struct Circumstances {
     single_node_claims: BTreeSet<String>,
     /// What could not be read, one sentence each.
     unread: Vec<String>,
+    /// What our `ControllerRevision` keeps.
+    kept: Option<Revision>,
     /// What a release under way could not read this time, one sentence each.
     failed: Vec<String>,
 }
@@ -301,12 +327,13 @@ async fn circumstances(
     client: &Client,
     namespace: &str,
     deployment: &DynamicObject,
-    active: bool,
+    ask: &Ask<'_>,
 ) -> Result<Circumstances> {
+    let active = ask.state.is_some_and(State::active);
     let current = raw::pod_template(deployment);
     let wants_claims = !active && !preflight::claims(current).is_empty();
     let mut found = Circumstances::default();
-    let (autoscalers, budgets, claims, neighbours) = tokio::join!(
+    let (autoscalers, budgets, claims, neighbours, kept) = tokio::join!(
         in_time(PATIENCE, "listing autoscalers", permitted::<HorizontalPodAutoscaler>(client, namespace, true)),
         permitted::<PodDisruptionBudget>(client, namespace, !active),
         permitted::<PersistentVolumeClaim>(client, namespace, wants_claims),
@@ -317,7 +344,11 @@ async fn circumstances(
                 neighbours::look(client, namespace, deployment).await
             }
         },
+        async {
+            if active || !ask.images.is_empty() { Ok(None) } else { raw::kept(client, namespace, ask.release).await }
+        },
     );
+    found.kept = kept?.as_ref().map(template::revision);
     found.neighbours = neighbours?;
     let autoscalers = match autoscalers {
         Err(error) if active => {

@@ -24,7 +24,7 @@ use crate::{
     api::{
         Release,
         release::FINALIZER,
-        state::State,
+        state::{State, Version},
         status::{Ended, Memory},
         units::At,
     },
@@ -172,11 +172,11 @@ fn unless_unreadable<T: Default>(found: Result<T>, unread: &mut Vec<String>) -> 
     })
 }
 
-/// The images that the last success replaced: where an undo goes.
-fn before(state: &State, memory: &Memory) -> Option<BTreeMap<String, String>> {
+/// What the last success replaced: where an undo goes.
+fn before(state: &State, memory: &Memory) -> Option<Version> {
     let stable = &state.stable().revision;
     let entry = memory.history.iter().rev().find(|h| h.version.revision == *stable && h.outcome == Ended::Succeeded)?;
-    Some(entry.replaced.images.clone())
+    Some(entry.replaced.clone())
 }
 
 /// An older Release for the same Deployment or the same route goes first; the one under way is never disturbed.

@@ -39,6 +39,8 @@ pub enum Happening {
     LoseStatus,
     LosePods(bool),
     EditTemplate,
+    /// `kubectl rollout resume`.
+    Resume,
     EditRoute(u32),
     Unpin,
     Lag(u32),
@@ -68,6 +70,7 @@ pub fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::LoseStatus),
         1 => any::<bool>().prop_map(Happening::LosePods),
         1 => Just(Happening::EditTemplate),
+        1 => Just(Happening::Resume),
         1 => (0u32..101).prop_map(Happening::EditRoute),
         1 => Just(Happening::Unpin),
         1 => (0u32..8).prop_map(Happening::Lag),
@@ -110,11 +113,14 @@ impl Run {
                 world.pods.retain(|p| (Some(&p.hash) == canary.as_ref()) != *candidate);
                 world.calm = 0;
             }
-            Happening::EditTemplate if world.handover.is_none() => {
-                world.template = format!("X{}", world.generation);
-                (world.observed, world.calm) = (false, 0);
+            Happening::EditTemplate => {
+                world.edit_template(&format!("X{}", world.generation));
+                world.calm = 0;
             }
-            Happening::EditTemplate => {} // the admission policy refuses it during a hand-over
+            Happening::Resume if world.handover.is_none() => {
+                (world.paused, world.observed, world.calm) = (false, false, 0);
+            }
+            Happening::Resume => {} // the admission policy refuses it during a hand-over
             Happening::EditRoute(weight) => {
                 let lag = world.lag;
                 for route in &mut world.routes {
@@ -164,11 +170,12 @@ impl Run {
         if Some(&decision.state) != Some(&self.world.past.state) {
             return Err(format!("never came to rest: {:?} → {:?}", self.state(), decision.state));
         }
-        let asked = self.world.spec.images["app"].clone();
+        let asked = self.world.asked();
         let refused = self.world.past.memory.rejected.iter().any(|r| r.revision.0 == asked);
         let given_up = matches!(self.state(), Some(State::RolledBack { .. } | State::RollbackFailed { .. }));
-        if self.world.template != asked && !refused && !given_up && !drifted {
-            return Err(format!("{asked} is asked for, {} runs, in {:?}", self.world.template, self.state()));
+        let serves = if self.world.held() { stable.0 } else { self.world.template.clone() };
+        if serves != asked && !refused && !given_up && !drifted {
+            return Err(format!("{asked} is asked for, {serves} runs, in {:?}", self.state()));
         }
         Ok(())
     }
@@ -193,10 +200,12 @@ proptest! {
     #[test]
     fn every_history_keeps_the_invariants(
         (routes, services) in prop_oneof![4 => Just((1, 1)), 1 => Just((0, 1)), 1 => Just((2, 2)), 1 => Just((1, 2)), 1 => Just((0, 0))],
+        held in prop_oneof![3 => Just(false), 2 => Just(true)],
         wanted in 1u32..5,
         history in prop::collection::vec(happening(), 1..40),
     ) {
-        if let Err(broken) = go_through(Run::with(routes, services, wanted, None), &history) {
+        let run = Run::with(routes, services, wanted, None);
+        if let Err(broken) = go_through(if held { run.held() } else { run }, &history) {
             prop_assert!(false, "{broken}");
         }
     }

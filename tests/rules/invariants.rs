@@ -166,7 +166,7 @@ pub fn moment(world: &World, state: Option<&State>) -> Result<(), String> {
     let early = matches!(state, Some(State::Preparing { .. } | State::Stepping { .. } | State::Observing { .. }));
     let stable = state.map(|s| s.stable().revision.0.clone());
     let size: u32 = world.sets.iter().filter(|s| s.owned && Some(&s.rev) == stable.as_ref()).map(|s| s.size).sum();
-    let his_own = Some(&world.template) != stable.as_ref(); // the user rolls another template out himself
+    let his_own = Some(&world.template) != stable.as_ref() && !(world.held() && world.paused); // the user rolls another template out himself
     if early && size < world.wanted && world.calm > CALM && !his_own {
         return Err(format!("6: {size} of {} stable pods before promoting", world.wanted));
     }

@@ -201,6 +201,12 @@ impl Run {
         }
     }
 
+    /// A Release without images: the Deployment is held.
+    pub fn held(mut self) -> Self {
+        self.world.spec.images.clear();
+        self
+    }
+
     pub fn state(&self) -> Option<&State> {
         self.world.past.state.as_ref()
     }
@@ -659,8 +665,12 @@ impl Run {
     }
 
     pub fn ask(&mut self, version: &str) {
-        self.world.spec.images.insert("app".into(), version.into());
-        self.world.generation += 1;
+        if self.world.held() {
+            self.world.edit_template(version);
+        } else {
+            self.world.spec.images.insert("app".into(), version.into());
+            self.world.generation += 1;
+        }
         self.world.stamp();
         self.process.wake = Some(self.world.now);
     }

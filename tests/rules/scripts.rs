@@ -21,6 +21,8 @@ pub struct Script {
     /// Routes and Services; without a route the number of pods divides the traffic.
     pub routes: usize,
     pub services: usize,
+    /// The Release names no images.
+    pub held: bool,
     pub lines: Vec<Line>,
 }
 
@@ -40,7 +42,8 @@ const WANTED: u32 = 3;
 
 impl Script {
     pub fn begin(&self) -> Play {
-        Play { run: Run::with(self.routes, self.services, WANTED, None), line: 0, late: 0 }
+        let run = Run::with(self.routes, self.services, WANTED, None);
+        Play { run: if self.held { run.held() } else { run }, line: 0, late: 0 }
     }
 
     /// One second, after the lines that are due. True when the script is at its end and nothing is left to do.
@@ -115,7 +118,7 @@ fn draining(run: &Run) -> bool {
 /// Every kind of release, by routes and by numbers of pods.
 pub fn scripts() -> Vec<Script> {
     use Line::{Do, Until};
-    let started = || Until(|run| matches!(run.state(), Some(State::Idle { .. })));
+    let started = || Until(|run| matches!(run.state(), Some(State::Idle { .. })) && (!run.world.held() || run.rests()));
     let ask = || Do(|run| run.ask("B"));
     let spoilt = || Do(|run| run.world.bad = vec!["B".into()]);
     let rollback = || Do(|run| run.order(ActionType::Rollback, PromoteTo::NextStep));
@@ -133,17 +136,19 @@ pub fn scripts() -> Vec<Script> {
         ("deletion in the rollback", vec![started(), spoilt(), ask(), Until(draining), delete()]),
         ("hand-over taken back", vec![started(), ask(), Until(taking_over), rollback()]),
     ];
-    let modes = [(1, 1, "routed"), (0, 1, "by replicas")];
-    let scripts = modes.into_iter().flat_map(|(routes, services, mode)| {
+    let modes =
+        [(1, 1, false, "routed"), (0, 1, false, "by replicas"), (1, 1, true, "held, routed"), (0, 1, true, "held")];
+    let scripts = modes.into_iter().flat_map(|(routes, services, held, mode)| {
         let kinds = kinds.clone();
         kinds.into_iter().map(move |(kind, lines)| Script {
             name: Box::leak(format!("{kind}, {mode}").into_boxed_str()),
             routes,
             services,
+            held,
             lines,
         })
     });
-    let wide = |name, routes, services| Script { name, routes, services, lines: kinds[0].1.clone() };
+    let wide = |name, routes, services| Script { name, routes, services, held: false, lines: kinds[0].1.clone() };
     scripts
         .chain([
             wide("promotion, two routes", 2, 2),
@@ -201,14 +206,19 @@ pub fn outcome(run: &Run) -> Outcome {
 /// Whether the script did what its name says, undisturbed.
 pub fn fits(script: &Script, run: &Run) -> bool {
     let kind = script.name.split(',').next().unwrap_or_default();
+    let serves = |version: &str| {
+        let mut ready = run.world.pods.iter().filter(|p| p.ready && p.ending.is_none());
+        ready.all(|p| p.rev == version) && (run.world.template == version || script.held)
+    };
     let ended = run.world.past.memory.result.as_ref().map(|r| r.outcome);
     match kind {
         "rollback" | "ordered rollback" | "smoke test fails" | "hand-over taken back" => {
-            matches!(run.state(), Some(State::RolledBack { .. })) && run.world.template == "A"
+            matches!(run.state(), Some(State::RolledBack { .. })) && serves("A")
         }
-        "superseded" => run.world.template == "C" && ended == Some(Ended::Succeeded),
-        "undo" => run.world.template == "A" && ended == Some(Ended::RolledBack),
-        "there and back" => run.world.template == "A" && ended == Some(Ended::Succeeded),
+        "superseded" => serves("C") && ended == Some(Ended::Succeeded),
+        // Of a held Deployment the template is the old one again, and so is what is asked for.
+        "undo" => serves("A") && ended == Some(if script.held { Ended::Succeeded } else { Ended::RolledBack }),
+        "there and back" => serves("A") && ended == Some(Ended::Succeeded),
         "deletion on the way" | "deletion in the hand-over" | "deletion in the rollback" => run.world.gone,
         _ => idle_on_b(run) && ended == Some(Ended::Succeeded),
     }

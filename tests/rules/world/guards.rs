@@ -141,6 +141,14 @@ impl World {
             Effect::Pause if self.paused && self.by_us => Ok(None),
             Effect::Pause if self.paused => Err(Refused("its user has paused it")),
             Effect::Pause => Ok(Some(self.deployment())),
+            Effect::Hold if !self.observed => Err(NotYet("not seen as it is now")),
+            Effect::Hold if !self.paused && self.template != scope.stable.revision.0 => Err(Stale("the template")),
+            Effect::Hold => Ok((!self.paused || !self.by_us).then(|| self.deployment())),
+            Effect::KeepTemplate => {
+                self.stable_template(scope)?;
+                Ok((self.kept.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Uid))
+            }
+            Effect::RestoreStable { unpause } => self.look_restore_stable(*unpause, scope),
             Effect::Unpause { any_template } => self.look_unpause(*any_template, scope),
             Effect::Pin { service, hash } => Ok(self.look_pin(service, Some(hash))),
             Effect::Unpin { service } => Ok(self.look_pin(service, None)),
@@ -215,6 +223,34 @@ impl World {
         }
         self.no_pins()?;
         Ok((self.paused || self.by_us).then(|| self.deployment()))
+    }
+
+    /// Whether the stable template is still to be had.
+    fn stable_template(&self, scope: &Scope) -> Result<(), Stop> {
+        let stable = &scope.stable.revision.0;
+        let known = self.sets.iter().any(|s| s.owned && s.rev == *stable)
+            || self.template == *stable
+            || self.kept.as_ref() == Some(stable);
+        if known { Ok(()) } else { Err(Refused("no ReplicaSet with the stable revision is left")) }
+    }
+
+    fn look_restore_stable(&self, unpause: bool, scope: &Scope) -> Ready {
+        if self.handover.is_some() {
+            return Err(Refused("the hand-over is not finished"));
+        }
+        if !self.by_us {
+            return Err(Stale("the pause of the Deployment"));
+        }
+        self.stable_template(scope)?;
+        if unpause {
+            self.no_pins()?;
+        }
+        Ok((unpause || self.template != scope.stable.revision.0).then(|| self.deployment()))
+    }
+
+    /// Of a held Deployment the template is the user's, but for an undo.
+    pub(super) fn ours_to_restore(&self, scope: &Scope) -> bool {
+        !self.held() || scope.candidate.as_ref().is_some_and(|c| c.undo)
     }
 
     fn no_pins(&self) -> Result<(), Stop> {
@@ -323,7 +359,7 @@ impl World {
 
     fn look_restore(&self, scope: &Scope) -> Ready {
         if self.handover.is_none() {
-            let ours = self.template == scope.stable.revision.0;
+            let ours = self.template == scope.stable.revision.0 || !self.ours_to_restore(scope);
             return if ours { Ok(None) } else { Err(Refused("the template was not written by this release")) };
         }
         if self.attempt(scope).is_some_and(|set| set.offered || set.owned) {

@@ -91,6 +91,8 @@ pub struct World {
     pub rival: Option<String>,
     pub routed: bool,
     pub template: String,
+    /// What our ControllerRevision keeps.
+    pub kept: Option<String>,
     pub paused: bool,
     pub by_us: bool,
     pub observed: bool,
@@ -146,6 +148,7 @@ impl World {
             rival: None,
             routed,
             template: "A".into(),
+            kept: None,
             paused: false,
             by_us: false,
             observed: true,
@@ -183,6 +186,23 @@ impl World {
         }
         world.lost = 0.0;
         world
+    }
+
+    /// The Release names no images.
+    pub fn held(&self) -> bool {
+        self.spec.held()
+    }
+
+    /// Which version is asked for.
+    pub fn asked(&self) -> String {
+        self.spec.images.get("app").unwrap_or(&self.template).clone()
+    }
+
+    /// Somebody writes another template. During a hand-over the admission policy refuses it.
+    pub fn edit_template(&mut self, version: &str) {
+        if self.handover.is_none() && self.template != version {
+            (self.template, self.observed) = (version.into(), false);
+        }
     }
 
     fn fresh(&mut self) -> u64 {
@@ -334,6 +354,11 @@ impl World {
         let (wanted, active) = (self.wanted, self.sets.iter().filter(|s| s.owned && s.size > 0).count());
         for set in self.sets.iter_mut().filter(|s| active == 1 && s.owned && s.size > 0) {
             set.size = wanted;
+        }
+        if self.paused && active == 0 {
+            // The one with its template, else the newest of all.
+            let newest = newest.or_else(|| self.sets.iter().rposition(|s| s.owned));
+            newest.into_iter().for_each(|i| self.sets[i].size = wanted);
         }
         match newest {
             None if !self.paused => {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use haldane::{
-    api::{release::RouteRef, state::Revision},
+    api::{
+        release::RouteRef,
+        state::{Revision, State},
+    },
     observe::seen::{
         Asked, CandidateSet, Feed, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen, RouteSeen,
         Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
@@ -18,6 +21,7 @@ impl World {
     /// Without what only the operator's process knows.
     pub fn seen(&self) -> Seen {
         let ours = self.ours();
+        let image = |rev: &str| BTreeMap::from([("app".to_owned(), rev.to_owned())]);
         let sets = self.sets.iter().filter(|s| s.owned);
         let owned: Vec<OwnedSet> = sets
             .map(|s| OwnedSet {
@@ -25,6 +29,8 @@ impl World {
                 uid: s.name.clone(),
                 hash: s.hash.clone(),
                 revision: Revision(s.rev.clone()),
+                images: image(&s.rev),
+                created_at: self.sets.iter().position(|t| t.name == s.name).map(|i| self.now.plus(Duration::from_secs(i as u64))),
                 number: s.number,
                 size: s.size,
                 ready: self.ready(&s.hash),
@@ -32,17 +38,24 @@ impl World {
             })
             .collect();
         let side = |hash: &str| if ours.is_some_and(|c| c.hash == hash) { Side::Candidate } else { Side::Stable };
-        let image = |rev: &str| BTreeMap::from([("app".to_owned(), rev.to_owned())]);
-        let asked = self.spec.images["app"].clone();
+        let asked = self.asked();
         let stable_rev = self.past.state.as_ref().map(|s| s.stable().revision.0.clone());
         let previous =
             self.past.memory.history.iter().rev().find(|h| Some(&h.version.revision.0) == stable_rev.as_ref());
-        let settled =
+        let in_pause = || {
+            let with_pods: Vec<_> = owned.iter().filter(|s| s.size > 0).collect();
+            with_pods.len() <= 1 && with_pods.iter().all(|s| s.available == self.wanted)
+        };
+        let settled = if self.held() && self.paused { in_pause() } else {
             owned.iter().all(|s| if s.revision.0 == self.template { s.available == self.wanted } else { s.size == 0 })
-                && owned.iter().any(|s| s.revision.0 == self.template);
+                && owned.iter().any(|s| s.revision.0 == self.template)
+        };
+        let remembered = |rev: &Revision| owned.iter().any(|s| s.revision == *rev);
         let workload = Workload {
             name: "app".into(),
             uid: "target".into(),
+            held: self.held(),
+            kept: self.kept.clone().map(Revision).filter(|_| !self.past.state.as_ref().is_some_and(State::active)),
             observed: self.observed,
             paused: self.paused,
             paused_by_us: self.by_us,
@@ -50,7 +63,7 @@ impl World {
             revision: Revision(self.template.clone()),
             images: image(&self.template),
             asked: Asked { revision: Revision(asked.clone()), images: image(&asked), unknown: Vec::new() },
-            previous: previous.map(|h| Asked {
+            previous: previous.filter(|h| !self.held() || remembered(&h.replaced.revision)).map(|h| Asked {
                 revision: h.replaced.revision.clone(),
                 images: h.replaced.images.clone(),
                 unknown: Vec::new(),

@@ -26,6 +26,15 @@ impl World {
             }
             (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
+            (Effect::Hold, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
+            (Effect::KeepTemplate, _) => self.kept = Some(scope.stable.revision.0.clone()),
+            (Effect::RestoreStable { unpause }, _) => {
+                self.template.clone_from(&scope.stable.revision.0);
+                self.observed = false;
+                if *unpause {
+                    (self.paused, self.by_us) = (false, false);
+                }
+            }
             (Effect::Pin { service, hash }, _) => {
                 let i = self.service(service);
                 self.services[i].pin = Some(hash.clone());
@@ -85,7 +94,9 @@ impl World {
             (Effect::Offer { wanted }, Some(set)) => (set.offered, set.size) = (true, *wanted),
             (Effect::Withdraw, Some(set)) => set.offered = false,
             (Effect::RestoreTemplate, _) => {
-                self.template.clone_from(&scope.stable.revision.0);
+                if self.ours_to_restore(scope) {
+                    self.template.clone_from(&scope.stable.revision.0);
+                }
                 self.handover = None;
                 (self.recreate, self.observed) = (false, false);
             }
@@ -99,7 +110,10 @@ impl World {
                 0 => set.mark = false,
                 1 => {
                     self.handover = None;
-                    (self.recreate, self.paused, self.by_us, self.observed) = (false, false, false, false);
+                    (self.recreate, self.observed) = (false, false);
+                    if !self.held() {
+                        (self.paused, self.by_us) = (false, false);
+                    }
                 }
                 _ => set.handed = true,
             },
