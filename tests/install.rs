@@ -118,7 +118,7 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
         assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
     }
     let policies = all(&objects, "ValidatingAdmissionPolicy");
-    assert_eq!(policies.len(), 4);
+    assert_eq!(policies.len(), 6);
     for policy in policies {
         let name = &policy["metadata"]["name"];
         assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{name}");
@@ -132,7 +132,7 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
     let text = include_str!("../deploy/install.yaml");
     assert_eq!(
         text.matches("'system:serviceaccount:haldane-system:haldane'").count(),
-        3,
+        5,
         "the policies know the operator"
     );
 }

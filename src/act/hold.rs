@@ -39,7 +39,8 @@ pub async fn hold(scope: &Scope<'_>) -> Result<()> {
         }
         edit.add(&["spec", "paused"], true);
     }
-    edit.labels(&deployment, &[(names::PAUSED_BY, Some(scope.release_uid))]);
+    let held = (names::HELD, Some(names::label_value(scope.release)));
+    edit.labels(&deployment, &[(names::PAUSED_BY, Some(scope.release_uid)), held]);
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
 }
 
@@ -111,7 +112,7 @@ pub async fn restore_stable(scope: &Scope<'_>, unpause: bool) -> Result<()> {
         if raw::paused(&deployment) {
             edit.remove(&["spec", "paused"]);
         }
-        edit.labels(&deployment, &[(names::PAUSED_BY, None)]);
+        edit.labels(&deployment, &[(names::PAUSED_BY, None), (names::HELD, None)]);
     }
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
 }

@@ -27,6 +27,9 @@ pub const STRATEGY: &str = "haldane.dev/strategy";
 /// Label of a Deployment that we paused: the Release's UID. Without it the pause is the user's own.
 pub const PAUSED_BY: &str = "haldane.dev/paused-by";
 
+/// Label of a Deployment that is held between releases: the Release's name, cut to 63 characters.
+pub const HELD: &str = "haldane.dev/held";
+
 /// Label of our Jobs: which smoke test it is.
 pub const SMOKE: &str = "haldane.dev/smoke";
 

@@ -232,7 +232,14 @@ impl Case<'_> {
         Explanation {
             stands,
             next: paused.as_ref().map_or_else(
-                || "another image in spec.images starts a release".into(),
+                || {
+                    let spec = &self.release.spec;
+                    if spec.held() {
+                        format!("a change of the template of Deployment {} starts a release", spec.target_ref.name)
+                    } else {
+                        "another image in spec.images starts a release".into()
+                    }
+                },
                 |(why, ..)| format!("nothing while it is paused ({why})"),
             ),
             command: paused.map(|(_, command)| command),

@@ -21,11 +21,9 @@ pub(crate) fn present(spec: &ReleaseSpec, workload: &Workload) -> Version {
 /// it is what most of its pods run.
 pub(crate) fn serving(spec: &ReleaseSpec, workload: &Workload) -> Version {
     match workload.serving() {
-        Some(set) if workload.held && workload.paused => Version {
-            revision: set.revision.clone(),
-            name: by_image(&set.images),
-            images: set.images.clone(),
-        },
+        Some(set) if workload.held && workload.paused => {
+            Version { revision: set.revision.clone(), name: by_image(&set.images), images: set.images.clone() }
+        }
         _ => present(spec, workload),
     }
 }

@@ -236,7 +236,8 @@ pub(crate) fn interrupted(
     } else if let Some(by) = &wish.rollback {
         (CauseKind::Ordered, format!("{by} ordered the rollback of {label}"))
     } else if workload.held && workload.handover.is_none() && workload.left(&stable.revision) {
-        let message = format!("Deployment {} was un-paused while {label} was on its way, and rolls by itself", workload.name);
+        let message =
+            format!("Deployment {} was un-paused while {label} was on its way, and rolls by itself", workload.name);
         (CauseKind::Superseded, message)
     } else if workload.handover.is_none()
         && workload.revision != stable.revision

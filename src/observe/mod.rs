@@ -1,6 +1,7 @@
 //! World → `Seen`. Reads only, and the only place with a clock.
 
 pub mod autoscaler;
+pub mod circumstances;
 pub mod clock;
 pub mod neighbours;
 pub mod orders;

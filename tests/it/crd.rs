@@ -45,7 +45,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (RELEASE, "targetRef: {name: ''}", "spec.targetRef.name in body should be at least 1 chars long"),
     (RELEASE, "targetRef: {apiVersion: apps/v1beta1}", "spec.targetRef.apiVersion must be apps/v1"),
     (RELEASE, "targetRef: {kind: StatefulSet}", "spec.targetRef.kind must be Deployment"),
-    (RELEASE, "images: null", "spec.images: Required value"),
+    (RELEASE, "images: null\nversion: '2'", "spec.version names the version in spec.images"),
     (RELEASE, "images: {app: null}", "spec.images must name at least one container and its image, for example"),
     (RELEASE, "images: {app: ''}", "spec.images: each image must be a reference without spaces"),
     (RELEASE, "images: {app: 'shop 2'}", "spec.images: each image must be a reference without spaces"),
@@ -325,6 +325,9 @@ async fn a_releases_target_and_an_order_stay_as_they_are() {
         "{said}"
     );
     releases.patch("shop", &params, &to(json!({"images": {"app": "shop:3"}}))).await.expect("images may change");
+    let other = releases.patch("shop", &params, &to(json!({"images": null}))).await;
+    let said = other.expect_err("but not what names the version").to_string();
+    assert!(said.contains("spec.images cannot be added to a Release or taken out of it"), "{said}");
 
     let other = actions.patch("order", &params, &to(json!({"reason": "because"}))).await;
     let said = other.expect_err("an order is immutable").to_string();

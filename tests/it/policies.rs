@@ -1,7 +1,7 @@
 //! The admission policies and the operator's rights, each rule broken once.
 
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{ControllerRevision, Deployment, ReplicaSet},
     core::v1::{Namespace, Pod, Secret},
 };
 use kube::{
@@ -223,6 +223,30 @@ async fn of_all_pods_the_operator_deletes_those_of_candidates_only() {
                 refused.contains(&format!("may not delete pod {ns}/{name}: it does not belong to a candidate")),
                 "{refused}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_all_controller_revisions_the_operator_deletes_its_own_only() {
+    let plane = harness::plane().await;
+    let ns = plane.namespace().await;
+    let theirs: Api<ControllerRevision> = Api::namespaced(plane.operator_client(), &ns);
+    for (name, annotation, may) in [
+        ("shop-haldane-stable", "haldane.dev/release", true),
+        ("db-haldane-stable", "a", false),
+        ("db-1", "haldane.dev/release", false),
+    ] {
+        let text = format!(
+            "{{apiVersion: apps/v1, kind: ControllerRevision, metadata: {{name: {name}, annotations: {{{annotation}: shop}}}}, revision: 1}}"
+        );
+        plane.create_yaml(&plane.client(), &ns, &text).await.expect("a revision");
+        let answer = theirs.delete(name, &DeleteParams::default()).await.map(drop);
+        if may {
+            answer.expect("its own");
+        } else {
+            let refused = answer.expect_err("somebody else's").to_string();
+            assert!(refused.contains("it does not keep the template of a held Deployment"), "{refused}");
         }
     }
 }

@@ -112,6 +112,7 @@ impl Stage {
             release_uid: "uid-of-release",
             target: "shop",
             target_uid: &self.uid,
+            held: false,
             stable: &self.stable,
             candidate: Some(&self.candidate),
             traffic: &self.candidate.traffic,

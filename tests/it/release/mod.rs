@@ -6,11 +6,13 @@ mod change;
 mod deaf;
 mod first;
 mod good;
+mod held;
 mod leave;
 mod look;
 mod orders;
 mod outlier;
 mod rest;
+mod sync;
 mod unread;
 
 use std::{
@@ -74,6 +76,8 @@ pub const QUICK: Wish<'static> = Wish {
     paused: false,
     checks: "warmUp: 0s",
 };
+/// Names no image: the Deployment is held.
+pub const HELD: Wish<'static> = Wish { image: "", ..QUICK };
 /// Stays in its first step.
 pub const STAYS: Wish<'static> = Wish { steps: "{pods: 1, weight: 20, for: 1h}, {weight: 100, for: 0s}", ..QUICK };
 /// Stays at 100 %.
@@ -118,6 +122,11 @@ impl Shop {
     pub async fn wish(&self, wish: Wish<'_>) {
         let Wish { name, image, steps, watch, paused, checks } = wish;
         let version = image.rsplit(':').next().expect("a tag");
+        let asked = if image.is_empty() {
+            String::new()
+        } else {
+            format!("version: '{version}'\n  images: {{app: '{image}'}}")
+        };
         let text = format!(
             "
 apiVersion: haldane.dev/v1alpha1
@@ -125,8 +134,7 @@ kind: Release
 metadata: {{name: {name}}}
 spec:
   targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
-  version: '{version}'
-  images: {{app: '{image}'}}
+  {asked}
   paused: {paused}
   traffic: {{routes: [{{name: shop}}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}

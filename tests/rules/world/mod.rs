@@ -358,7 +358,9 @@ impl World {
         if self.paused && active == 0 {
             // The one with its template, else the newest of all.
             let newest = newest.or_else(|| self.sets.iter().rposition(|s| s.owned));
-            newest.into_iter().for_each(|i| self.sets[i].size = wanted);
+            if let Some(i) = newest {
+                self.sets[i].size = wanted;
+            }
         }
         match newest {
             None if !self.paused => {

@@ -30,7 +30,11 @@ impl World {
                 hash: s.hash.clone(),
                 revision: Revision(s.rev.clone()),
                 images: image(&s.rev),
-                created_at: self.sets.iter().position(|t| t.name == s.name).map(|i| self.now.plus(Duration::from_secs(i as u64))),
+                created_at: self
+                    .sets
+                    .iter()
+                    .position(|t| t.name == s.name)
+                    .map(|i| self.now.plus(Duration::from_secs(i as u64))),
                 number: s.number,
                 size: s.size,
                 ready: self.ready(&s.hash),
@@ -46,7 +50,9 @@ impl World {
             let with_pods: Vec<_> = owned.iter().filter(|s| s.size > 0).collect();
             with_pods.len() <= 1 && with_pods.iter().all(|s| s.available == self.wanted)
         };
-        let settled = if self.held() && self.paused { in_pause() } else {
+        let settled = if self.held() && self.paused {
+            in_pause()
+        } else {
             owned.iter().all(|s| if s.revision.0 == self.template { s.available == self.wanted } else { s.size == 0 })
                 && owned.iter().any(|s| s.revision.0 == self.template)
         };

@@ -24,9 +24,8 @@ impl World {
                 self.finalizer = false;
                 self.gone = self.deleted_at.is_some();
             }
-            (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
+            (Effect::Pause | Effect::Hold, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
-            (Effect::Hold, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::KeepTemplate, _) => self.kept = Some(scope.stable.revision.0.clone()),
             (Effect::RestoreStable { unpause }, _) => {
                 self.template.clone_from(&scope.stable.revision.0);
