@@ -13,6 +13,7 @@ cluster-up: ## Start the one-node cluster
 cluster-down: ## Stop what cluster-up started
 demo: ## Watch a good release and a bad one on a real cluster (KEEP=1 leaves it up)
 bench-cluster: ## Figures that need a whole cluster: 30 rollbacks under load
+bench-traffic: ## 200 cycles over every kind of traffic on a real cluster under load, about 20 minutes; the last line is JSON
 verdicts: ## Bad versions of every kind on a real cluster, about 20 minutes (WORLDS="slow hangs"); the last line is JSON
 image: ## Write the operator's image to target/image/haldane.tar
 
