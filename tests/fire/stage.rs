@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use haldane::{
-    api::{Release, State, status::ReleaseStatus},
+    api::{Release, State, names, status::ReleaseStatus},
     controller::client::{CALL_LIMIT, plain},
 };
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace, events::v1::Event};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    core::v1::Namespace,
+    events::v1::Event,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -118,6 +122,8 @@ impl Stage {
     pub async fn wish(&self, wish: Wish) {
         let Wish { image, first, routed, watch, paused } = wish;
         let version = image.rsplit(':').next().expect("a tag");
+        let asked = format!("version: '{version}'\n  images: {{app: '{image}'}}");
+        let asked = if image.is_empty() { "" } else { &asked };
         let traffic =
             if routed { "{routes: [{name: shop}], canaryHeader: {name: x-canary, value: 'true'}}" } else { "{}" };
         let text = format!(
@@ -127,8 +133,7 @@ kind: Release
 metadata: {{name: shop}}
 spec:
   targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
-  version: '{version}'
-  images: {{app: '{image}'}}
+  {asked}
   paused: {paused}
   traffic: {traffic}
   plan: {{steps: [{{pods: 1, weight: 20, for: {first}}}, {{weight: 100, for: 0s}}], watch: {{for: {watch}}}, deadline: 2m}}
@@ -137,6 +142,26 @@ spec:
 "
         );
         self.theatre.plane.apply_yaml(&self.ns, &text).await;
+    }
+
+    /// A Release without images; returns when the Deployment is held.
+    pub async fn hold(&self, wish: Wish) -> Story<()> {
+        self.wish(Wish { image: "", ..wish }).await;
+        let (deployments, revisions) = (self.api::<Deployment>(), self.api::<ControllerRevision>());
+        let looked = within(LONG, async || {
+            let held = deployments.get("shop").await.ok()?.labels().contains_key(names::HELD);
+            let kept = revisions.get_opt(&names::kept_template("shop")).await.ok()?.is_some();
+            (held && kept).then_some(())
+        });
+        looked.await.map_err(|last| format!("the Deployment is not held: {last}"))?;
+        self.told("held", |_| true).await
+    }
+
+    /// Somebody writes another image into the Deployment.
+    pub async fn set_image(&self, image: &str) {
+        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
+        let patch = Patch::Strategic(patch);
+        self.api::<Deployment>().patch("shop", &PatchParams::default(), &patch).await.expect("a patch");
     }
 
     /// As it is stored: a dozen stories that ask the API server all the time leave it none for their operators.

@@ -20,12 +20,16 @@ pub enum Tale {
     /// As Promotion and Rollback, without a route: shares by numbers of pods.
     PromotionByNumbers,
     RollbackByNumbers,
+    /// As Promotion, Rollback and Deletion, of a held Deployment.
+    HeldPromotion,
+    HeldRollback,
+    HeldDeletion,
 }
 
 const BY_NUMBERS: Wish = Wish { routed: false, ..QUICK };
 
 impl Tale {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Promotion,
         Self::Rollback,
         Self::Superseded,
@@ -33,6 +37,9 @@ impl Tale {
         Self::Deletion,
         Self::PromotionByNumbers,
         Self::RollbackByNumbers,
+        Self::HeldPromotion,
+        Self::HeldRollback,
+        Self::HeldDeletion,
     ];
 
     /// What comes before anything is counted.
@@ -46,6 +53,14 @@ impl Tale {
                 stage.wish(STAYS).await;
                 stage.in_step().await?;
                 stage.told("in its step", |_| true).await
+            }
+            Self::HeldPromotion => stage.hold(QUICK).await,
+            Self::HeldRollback => stage.hold(STAYS).await,
+            Self::HeldDeletion => {
+                stage.hold(STAYS).await?;
+                stage.agent.crash(pods::of_image("shop:2"));
+                stage.set_image("shop:2").await;
+                stage.rests("RolledBack", "shop:2").await
             }
             _ => Ok(()),
         }
@@ -75,9 +90,19 @@ impl Tale {
                 let undone = |message: &str| message.contains("was rejected");
                 stage.told("2 is rejected", |s| undone(&s.message)).await
             }
-            Self::Deletion => {
+            Self::Deletion | Self::HeldDeletion => {
                 stage.delete().await;
                 stage.gone().await
+            }
+            Self::HeldPromotion => {
+                stage.set_image("shop:2").await;
+                stage.rests("Succeeded", "shop:2").await
+            }
+            Self::HeldRollback => {
+                stage.set_image("shop:2").await;
+                stage.in_step().await?;
+                stage.agent.crash(pods::of_image("shop:2"));
+                stage.rests("RolledBack", "shop:2").await
             }
         }
     }
