@@ -17,5 +17,7 @@ version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$version\"/" charts/haldane/Chart.yaml
 # The oldest server the chart allows; the manifests are the same for all.
 "$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true >deploy/install.yaml
+"$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set policies.holdAtChange=true \
+  --show-only templates/policy-hold-at-change.yaml >deploy/hold-at-change.yaml
 sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/install.yaml
 "$haldane" crd --docs >docs/reference.md

@@ -26,6 +26,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
         Effect::Pause => workload::pause(scope).await,
         Effect::Unpause { any_template } => workload::unpause(scope, *any_template).await,
         Effect::Hold => hold::hold(scope).await,
+        Effect::LetGo { rolling } => hold::let_go(scope, *rolling).await,
         Effect::KeepTemplate => hold::keep_template(scope).await,
         Effect::RestoreStable { unpause } => hold::restore_stable(scope, *unpause).await,
         Effect::Pin { service, hash } => traffic::pins::pin(scope, service, hash).await,

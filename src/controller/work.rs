@@ -74,6 +74,7 @@ impl Passes {
             delivered: ctx.outbox.delivered(&uid),
             problems: self.senses.problems(&release, past.state.as_ref()).await,
             orders_proven,
+            holds_at_change: release.spec.held() && self.senses.holds_at_change().await,
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
         };
         let mut world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
@@ -191,7 +192,7 @@ impl Passes {
             release_uid: &uid,
             target: &release.spec.target_ref.name,
             target_uid: &target_uid,
-            held: release.spec.held(),
+            hold: seen.target.found().map_or(Hold::No, |workload| workload.hold),
             stable,
             candidate,
             traffic: candidate.map_or(&as_named, |c| &c.traffic),

@@ -6,7 +6,7 @@ mod workload;
 use std::collections::BTreeMap;
 
 pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples, Scrape, Scrapes};
-pub use workload::{Asked, Autoscaler, OwnedSet, Workload};
+pub use workload::{Asked, Autoscaler, Hold, OwnedSet, Workload};
 
 pub use crate::api::routes::Split;
 use crate::api::{
@@ -236,6 +236,11 @@ impl Seen {
     /// Nothing of ours is left in the cluster but the finalizer, and the pause of a held Deployment.
     pub fn is_home(&self) -> bool {
         self.is_clear() && !self.target.found().is_some_and(Workload::halted)
+    }
+
+    /// Nothing of ours is left at all: a held Deployment is let go, too.
+    pub fn is_let_go(&self) -> bool {
+        self.is_clear() && !self.target.found().is_some_and(|w| w.paused_by_us() || w.marked_held)
     }
 
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.

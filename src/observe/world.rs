@@ -42,6 +42,8 @@ pub struct Known {
     pub problems: Vec<String>,
     /// The API server proves who orders.
     pub orders_proven: bool,
+    /// The API server pauses held Deployments itself. Asked for those only.
+    pub holds_at_change: bool,
     /// Services and routes as this process read or wrote them last.
     pub last: Raw,
 }
@@ -71,6 +73,7 @@ pub async fn observe(
     let previous = state.and_then(|s| before(s, memory));
     let ask = workload::Ask {
         images: &release.spec.images,
+        at_change: known.holds_at_change,
         previous: previous.as_ref(),
         state,
         release: &name,

@@ -2,7 +2,7 @@
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
 /// The shared API server needs nothing special here.
-const API_SERVER_FLAGS: &str = "";
+const API_SERVER_FLAGS: &str = "--feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true";
 
 /// All bodies of the operator's writes are audited.
 const AUDITED_BODIES: &str = "";

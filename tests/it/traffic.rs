@@ -74,7 +74,7 @@ impl Stage {
             release_uid: "uid-of-the-release",
             target: "shop",
             target_uid: "uid-of-the-deployment",
-            held: false,
+            hold: haldane::observe::seen::Hold::No,
             stable: &self.stable,
             candidate: None,
             traffic: &self.traffic,

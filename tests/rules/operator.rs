@@ -14,7 +14,7 @@ use haldane::{
         units::At,
     },
     decide::{Decision, Past, decide, goal::Goal},
-    observe::seen::{Order, Seen},
+    observe::seen::{Hold, Order, Seen},
 };
 
 use crate::{
@@ -202,8 +202,11 @@ impl Run {
     }
 
     /// A Release without images: the Deployment is held.
-    pub fn held(mut self) -> Self {
-        self.world.spec.images.clear();
+    pub fn held(mut self, hold: Hold) -> Self {
+        if hold != Hold::No {
+            self.world.spec.images.clear();
+            self.world.at_change = hold == Hold::AtChange;
+        }
         self
     }
 

@@ -91,6 +91,9 @@ pub struct World {
     pub rival: Option<String>,
     pub routed: bool,
     pub template: String,
+    /// The API server pauses a held Deployment in the request that changes its template.
+    pub at_change: bool,
+    pub marked_held: bool,
     /// What our ControllerRevision keeps.
     pub kept: Option<String>,
     pub paused: bool,
@@ -148,6 +151,8 @@ impl World {
             rival: None,
             routed,
             template: "A".into(),
+            at_change: false,
+            marked_held: false,
             kept: None,
             paused: false,
             by_us: false,
@@ -202,6 +207,16 @@ impl World {
     pub fn edit_template(&mut self, version: &str) {
         if self.handover.is_none() && self.template != version {
             (self.template, self.observed) = (version.into(), false);
+            if self.at_change && self.marked_held {
+                (self.paused, self.by_us) = (true, true);
+            }
+        }
+    }
+
+    /// Somebody un-pauses the Deployment. During a hand-over the admission policy refuses it.
+    pub fn resume(&mut self) {
+        if self.handover.is_none() && !(self.at_change && self.marked_held) {
+            (self.paused, self.observed) = (false, false);
         }
     }
 

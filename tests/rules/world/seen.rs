@@ -8,7 +8,7 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen, RouteSeen,
+        Asked, CandidateSet, Feed, Hold, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen, RouteSeen,
         Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
     },
 };
@@ -60,11 +60,12 @@ impl World {
         let workload = Workload {
             name: "app".into(),
             uid: "target".into(),
-            held: self.held(),
+            hold: self.hold(),
+            marked_held: self.marked_held,
             kept: self.kept.clone().map(Revision).filter(|_| !self.past.state.as_ref().is_some_and(State::active)),
             observed: self.observed,
             paused: self.paused,
-            paused_by_us: self.by_us,
+            marked_paused: self.by_us,
             wanted: self.wanted,
             revision: Revision(self.template.clone()),
             images: image(&self.template),
@@ -146,6 +147,14 @@ impl World {
             route_written_at: None,
             delivered: Vec::new(),
             unread: Unread::default(),
+        }
+    }
+
+    pub fn hold(&self) -> Hold {
+        match (self.held(), self.at_change) {
+            (false, _) => Hold::No,
+            (true, false) => Hold::Always,
+            (true, true) => Hold::AtChange,
         }
     }
 
