@@ -1,7 +1,7 @@
 //! Everything that is tested against a real API server, as one binary: it is linked once, and shares one control plane.
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
-/// The shared API server needs nothing special here.
+/// MutatingAdmissionPolicies, which are not on by default before Kubernetes 1.36: for Deployments that are held at change.
 const API_SERVER_FLAGS: &str = "--feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true";
 
 /// All bodies of the operator's writes are audited.
