@@ -114,6 +114,7 @@ pub async fn observe(
         reads.whole()?
     };
     let none = BTreeMap::new();
+    let now = clock::now();
     let sides = view.pods.iter().map(|p| (p.name.clone(), p.side)).collect();
     let asked = TrafficAsk {
         release: &name,
@@ -125,13 +126,14 @@ pub async fn observe(
         weights: pinned.map_or(&none, |p| &p.weights),
         neighbours: &view.neighbours,
         pods: &sides,
+        now,
     };
-    let (traffic, raw) = traffic::see(&namespace, &asked, objects);
+    let (traffic, raw) = traffic::see(&namespace, &asked, objects, &known.last);
     let meta = &release.metadata;
     let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
     Ok(World {
         seen: Seen {
-            now: clock::now(),
+            now,
             release: ReleaseSeen {
                 namespace,
                 name,
@@ -207,15 +209,13 @@ async fn conflict(
                 release.spec.target_ref.name
             ));
         }
-        let theirs: BTreeSet<_> = other.spec.traffic.routes.iter().map(|r| &r.name).collect();
-        let shared = release.spec.traffic.routes.iter().find(|r| theirs.contains(&r.name))?;
+        let theirs: BTreeSet<_> = other.spec.traffic.routes.iter().collect();
+        let shared = release.spec.traffic.routes.iter().find(|r| theirs.contains(r))?;
         let common = match (&other.spec.traffic.services, &release.spec.traffic.services) {
             (Some(a), Some(b)) => a.iter().any(|s| b.contains(s)),
             _ => false, // by default each has the Services of its own Deployment
         };
-        common.then(|| {
-            format!("Release {} already splits the same Services in {} {}", other.name_any(), shared.kind, shared.name)
-        })
+        common.then(|| format!("Release {} already splits the same Services in {shared}", other.name_any()))
     });
     Ok(first)
 }

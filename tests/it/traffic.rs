@@ -103,6 +103,7 @@ impl Stage {
             weights: &self.traffic.weights,
             neighbours: &BTreeMap::new(),
             pods: &pods.iter().filter_map(side).collect(),
+            now: haldane::observe::clock::now(),
         };
         look(client, &self.ns, &ask).await.expect("a look")
     }
