@@ -122,11 +122,11 @@ pub async fn near(client: Client, active: Active, kicks: Kicks) {
                 let (client, active, kicks, until) = (client.clone(), active.clone(), kicks.clone(), stop.clone());
                 let work = async move {
                     match extra {
-                        None => namespace_of(client, namespace, active, kicks).await,
+                        None => Box::pin(namespace_of(client, namespace, active, kicks)).await,
                         Some(extra) => extra_of(client, namespace, extra, active, kicks).await,
                     }
                 };
-                tokio::spawn(async move { until.run_until_cancelled_owned(Box::pin(work)).await });
+                tokio::spawn(async move { until.run_until_cancelled_owned(work).await });
                 stop
             });
         }
@@ -179,7 +179,7 @@ async fn namespace_of(client: Client, namespace: String, active: Active, kicks: 
 async fn extra_of(client: Client, namespace: String, extra: Extra, active: Active, kicks: Kicks) {
     let resource: Option<ApiResource> = match &extra {
         Extra::DestinationRule => Some(destination_rule::resource()),
-        Extra::Route(kind) => routes::kinds().into_iter().map(|k| k.resource()).find(|r| r.kind == *kind),
+        Extra::Route(kind) => routes::kinds().into_iter().find_map(|k| Some(k.resource()).filter(|r| r.kind == *kind)),
     };
     let Some(resource) = resource else { return };
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::namespaced_with(client, &namespace, &resource);

@@ -15,7 +15,7 @@ pub const NAMESPACE: &str = "shop-ns";
 /// A kind of route, and how it writes a model down.
 pub struct Kind {
     pub name: &'static str,
-    pub kind: &'static dyn RouteKind,
+    pub api: &'static dyn RouteKind,
     pub rules: &'static str,
     pub backends: &'static str,
     pub matches: &'static str,
@@ -27,7 +27,7 @@ pub struct Kind {
 pub static KINDS: [Kind; 3] = [
     Kind {
         name: "HTTPRoute",
-        kind: &gateway_api::HTTP_ROUTE,
+        api: &gateway_api::HTTP_ROUTE,
         rules: "rules",
         backends: "backendRefs",
         matches: "matches",
@@ -40,7 +40,7 @@ pub static KINDS: [Kind; 3] = [
     },
     Kind {
         name: "GRPCRoute",
-        kind: &gateway_api::GRPC_ROUTE,
+        api: &gateway_api::GRPC_ROUTE,
         rules: "rules",
         backends: "backendRefs",
         matches: "matches",
@@ -53,7 +53,7 @@ pub static KINDS: [Kind; 3] = [
     },
     Kind {
         name: "VirtualService",
-        kind: &VirtualService,
+        api: &VirtualService,
         rules: "http",
         backends: "route",
         matches: "match",
@@ -202,7 +202,7 @@ impl Kind {
 
 /// Our side of route `web`, whose Services `shop` and `pay` are split.
 pub struct Fixture {
-    kind: &'static dyn RouteKind,
+    api: &'static dyn RouteKind,
     services: Vec<String>,
     header: Header,
     pub weights: BTreeMap<String, i32>,
@@ -212,7 +212,7 @@ impl Fixture {
     /// Remembers the user's weights, as is done before the first split.
     pub fn of(kind: &Kind, spec: &Value) -> Self {
         let mut fixture = Self {
-            kind: kind.kind,
+            api: kind.api,
             services: vec!["shop".into(), "pay".into()],
             header: Header { name: "X-Canary".into(), value: "true".into() },
             weights: BTreeMap::new(),
@@ -232,7 +232,7 @@ impl Fixture {
     }
 
     pub fn try_split(&self, spec: &Value, weight: u32, header: bool) -> Result<Value, String> {
-        self.kind.split(spec, &self.ours(), weight, header)
+        self.api.split(spec, &self.ours(), weight, header)
     }
 
     pub fn split(&self, spec: &Value, weight: u32, header: bool) -> Value {
@@ -240,11 +240,11 @@ impl Fixture {
     }
 
     pub fn restore(&self, spec: &Value) -> Value {
-        self.kind.restore(spec, &self.ours())
+        self.api.restore(spec, &self.ours())
     }
 
     pub fn reading(&self, spec: &Value) -> Reading {
-        self.kind.read(spec, &self.ours())
+        self.api.read(spec, &self.ours())
     }
 
     pub fn read(&self, spec: &Value) -> Option<Split> {

@@ -84,7 +84,7 @@ pub fn two_services_and_two_ports_are_told_apart(kind: &Kind) {
 
 pub fn only_services_of_the_namespace_are_split(kind: &Kind) {
     let elsewhere = Backend { manner: Manner::Elsewhere, ..plain("shop") };
-    let spec = kind.route(&[rule(&[elsewhere.clone()])]);
+    let spec = kind.route(&[rule(std::slice::from_ref(&elsewhere))]);
     let f = Fixture::of(kind, &spec);
     let says = format!("{} web sends no traffic to Service shop, pay; name a route", kind.name);
     assert!(f.problem(&spec).starts_with(&says), "{}", f.problem(&spec));

@@ -18,10 +18,10 @@ fn tried_on(promise: &Promise) -> String {
 fn table() -> String {
     let head: Vec<&str> = KINDS.iter().map(|k| k.name).collect();
     let mut text = format!("| Promise | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(KINDS.len()));
-    for promise in &PROMISES {
+    text.extend(PROMISES.iter().map(|promise| {
         let cells = vec![tried_on(promise); KINDS.len()];
-        text += &format!("| {} | {} |\n", promise.sentence, cells.join(" | "));
-    }
+        format!("| {} | {} |\n", promise.sentence, cells.join(" | "))
+    }));
     text
 }
 
