@@ -67,8 +67,9 @@ pub struct Context<'a> {
 /// From when on a route is there as it stands. This process knows it of its own clock where it saw another generation
 /// before; else the API server's note counts, and where that clock is ahead, no longer than until now.
 pub fn since(object: &DynamicObject, last: Option<(&DynamicObject, At)>, now: At) -> At {
+    let version = |o: &DynamicObject| (o.metadata.uid.clone(), o.metadata.generation);
     match last {
-        Some((before, since)) if before.metadata.generation == object.metadata.generation => since.min(now),
+        Some((before, since)) if version(before) == version(object) => since.min(now),
         Some(_) => now,
         None => settled::written(object).unwrap_or(now).min(now),
     }
@@ -129,5 +130,33 @@ pub fn see(context: Context<'_>, route: &RouteRef, found: &Found, since: At) -> 
         confirmed,
         complaint,
         settles_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn this_process_knows_better_than_the_api_servers_clock_since_when() {
+        let at = |text: &str| At::new(text.parse().unwrap());
+        let route = |generation: i64| -> DynamicObject {
+            serde_json::from_value(json!({"metadata": {"uid": "u", "generation": generation, "managedFields": [{
+                "manager": "haldane", "operation": "Update", "time": "2026-11-28T10:00:00Z", "fieldsV1": {"f:spec": {}},
+            }]}}))
+            .unwrap()
+        };
+        let (noted, now) = (at("2026-11-28T10:00:01Z"), at("2026-11-28T10:00:07Z"));
+        let seen = at("2026-11-28T10:00:05.250Z");
+        assert_eq!(since(&route(2), None, now), noted, "nothing else is known");
+        assert_eq!(since(&route(2), Some((&route(2), seen)), now), seen, "it was there then");
+        assert_eq!(since(&route(3), Some((&route(2), seen)), now), now, "it has come since, whatever is noted");
+        let early = at("2026-11-28T09:00:00Z");
+        assert_eq!(since(&route(2), None, early), early, "the other's clock is ahead: no wait grows of it");
+        let mut anew = route(2);
+        anew.metadata.uid = Some("v".into());
+        assert_eq!(since(&anew, Some((&route(2), seen)), now), now, "another of the same name");
     }
 }

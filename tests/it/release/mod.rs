@@ -4,6 +4,7 @@
 mod back;
 mod change;
 mod deaf;
+mod every_route;
 mod first;
 mod good;
 mod leave;
@@ -63,6 +64,7 @@ pub struct Wish<'a> {
     pub watch: &'a str,
     pub paused: bool,
     pub checks: &'a str,
+    pub routes: &'a str,
 }
 
 /// Everything in a few seconds.
@@ -73,6 +75,7 @@ pub const QUICK: Wish<'static> = Wish {
     watch: "1s",
     paused: false,
     checks: "warmUp: 0s",
+    routes: "{name: shop}",
 };
 /// Stays in its first step.
 pub const STAYS: Wish<'static> = Wish { steps: "{pods: 1, weight: 20, for: 1h}, {weight: 100, for: 0s}", ..QUICK };
@@ -116,7 +119,7 @@ impl Shop {
     }
 
     pub async fn wish(&self, wish: Wish<'_>) {
-        let Wish { name, image, steps, watch, paused, checks } = wish;
+        let Wish { name, image, steps, watch, paused, checks, routes } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let text = format!(
             "
@@ -128,7 +131,7 @@ spec:
   version: '{version}'
   images: {{app: '{image}'}}
   paused: {paused}
-  traffic: {{routes: [{{name: shop}}]}}
+  traffic: {{routes: [{routes}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{{checks}}}
 "
