@@ -242,5 +242,6 @@ pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects, last: &Raw) 
     let routes = objects.collect();
     let ours =
         |s: &Service| view.services.iter().any(|v| [v.name.clone(), canary_name(&v.name)].contains(&s.name_any()));
+    let rules = rules.into_iter().filter(|r| destination_rule::speaks_of(r, namespace, &split)).collect();
     (view.clone(), Raw { routes, rules, services: services.into_iter().filter(ours).collect() })
 }

@@ -36,6 +36,12 @@ pub fn service<'r>(rule: &'r DynamicObject, namespace: &str) -> Option<&'r str> 
     host::service(rule.data.pointer("/spec/host")?.as_str()?, namespace)
 }
 
+/// Whether a DestinationRule has to do with one of these Services, or may have the name of a copy.
+pub fn speaks_of(rule: &DynamicObject, namespace: &str, services: &[String]) -> bool {
+    let of = |named: &str| services.iter().any(|s| s == named || canary_name(s) == named);
+    service(rule, namespace).is_some_and(of) || rule.name_any().ends_with("-canary")
+}
+
 /// The spec of the copy for the canary Service: all the same, for another host.
 pub fn copied(spec: &Value, service: &str) -> Value {
     let mut spec = spec.clone();

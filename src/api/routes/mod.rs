@@ -35,7 +35,8 @@ pub struct Ours<'a> {
     pub route: &'a str,
     pub services: &'a [String],
     pub header: Option<&'a Header>,
-    /// The user's own weights by `<route>/<rule>/<backend>`: positions, and the Service's name.
+    /// The user's own weights by `<route>/<rule>/<backend>`: positions, and the Service's name. The kind stands before it,
+    /// if it is not an HTTPRoute.
     pub weights: &'a BTreeMap<String, i32>,
 }
 
