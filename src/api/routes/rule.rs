@@ -104,7 +104,11 @@ impl<'a> UserRule<'a> {
         let (remembered, sum) = (remembered.map(i64::from), self.sum(backend));
         if backend.canary.is_none() {
             let written = backend.user.get("weight").and_then(Value::as_i64);
-            return remembered.filter(|_| self.displaced(backend)).or(written);
+            if self.displaced(backend) {
+                // What is written is what we left him. Alone, or too little to be divided: he wrote none.
+                return remembered.or(written.filter(|weight| *weight > 1 && !self.alone(index)));
+            }
+            return written;
         }
         if self.alone(index) {
             let stable = self.at.weight(backend.user);
@@ -133,8 +137,8 @@ impl<'a> UserRule<'a> {
 
     /// Whether a backend with this weight of the user's gets any traffic.
     fn gets_traffic(&self, own: Option<i64>) -> bool {
-        let single = self.backends.len() == 1 && self.strays.is_empty();
-        single && self.at.dialect.alone_is_all() || own.unwrap_or(self.at.dialect.unwritten_weight()) != 0
+        self.backends.len() == 1 && self.at.dialect.alone_is_all()
+            || own.unwrap_or(self.at.dialect.unwritten_weight()) != 0
     }
 
     /// The backends that are split: their position, Service, and the user's weight. One he gave no traffic stays alone.

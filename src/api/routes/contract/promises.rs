@@ -178,6 +178,19 @@ pub fn foreign_edits_of_our_entries_show_and_heal(kind: &Kind) {
             assert_eq!(f.split(&spec, 30, true), good, "healed by the same write: {path}");
         }
     }
+    // With all traffic on the candidate, the user's own entry says 0: taking ours away must not leave it so.
+    let alone = kind.route(&two[..1]);
+    let full = Fixture::of(kind, &alone).split(&alone, 100, false);
+    for weight in [None, Some(5), Some(400)] {
+        let spec = kind.route(&[rule(&[Backend { weight, ..plain("shop") }])]);
+        let f = Fixture::of(kind, &spec);
+        let mut moved = full.clone();
+        let ours = moved[kind.rules][0][kind.backends].as_array_mut().unwrap().pop().unwrap();
+        moved[kind.rules][0][kind.backends].as_array_mut().unwrap().insert(0, ours);
+        assert_eq!(f.split(&moved, 0, false), f.split(&spec, 0, false), "{moved}");
+        assert_eq!(f.restore(&moved), spec);
+    }
+
     let mut gone = good.clone();
     gone[kind.rules][1][kind.backends].as_array_mut().unwrap().remove(1);
     assert!(f.read(&gone).unwrap().uneven);
