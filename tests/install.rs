@@ -70,7 +70,10 @@ fn the_operator_gets_no_wildcard_and_no_secrets_of_others() {
         verbs
     };
     assert_eq!(writes("deployments"), ["patch"], "a Deployment is the user's: never created, never deleted");
-    assert_eq!(writes("httproutes"), ["patch"]);
+    for route in ["httproutes", "grpcroutes", "virtualservices"] {
+        assert_eq!(writes(route), ["patch"], "a route is the user's: never created, never deleted");
+    }
+    assert_eq!(writes("destinationrules"), ["create", "delete", "patch"], "copies for the canary Service");
     assert_eq!(writes("pods"), ["delete"], "one bad pod of a candidate; the policy haldane-pods keeps it to such");
     assert!(writes("releaseactions").is_empty(), "orders are for people");
 }

@@ -133,7 +133,7 @@ fn canary(world: &World<'_>, step: &crate::api::plan::Step, share: Share, plan: 
             }
             _ => {}
         }
-        if routed && !service.canary_service {
+        if routed && !(service.canary_service && service.rules_copied) {
             plan.push(Effect::CreateCanaryService { service: service.name.clone() });
         }
     }
@@ -182,7 +182,7 @@ fn raise(world: &World<'_>, weight: u32, share: Share, carried: bool, plan: &mut
     }
     let Target::Found(workload) = &seen.target else { return };
     let need = sizes::carrying(weight, Need::of(workload, seen.now, &seen.pods).least).max(1);
-    if seen.services.iter().any(|s| !s.canary_service || s.canary_endpoints < need) {
+    if seen.services.iter().any(|s| !s.canary_service || !s.rules_copied || s.canary_endpoints < need) {
         return;
     }
     let header = candidate.traffic.header.is_some();

@@ -105,7 +105,9 @@ impl Passes {
             self.keep.with(&key, &uid, |kept| kept.saw(begun, release, world.seen.clone()));
         }
         let interest = decision.state.as_ref().and_then(|s| active::Interest::of(&release, s));
-        Ok(After { wake: decision.wake, interest })
+        // No watch tells of time that has passed.
+        let wake = decision.wake.into_iter().chain(seen.settles_in()).min();
+        Ok(After { wake, interest })
     }
 
     /// What is remembered, with evidence that is newer than its stored copy.

@@ -390,7 +390,7 @@ fn drift(state: &State, seen: &Seen) -> Option<String> {
         ));
     }
     let uneven: Vec<_> = seen.routes.iter().filter(|r| r.split.is_some_and(|s| s.uneven)).collect();
-    uneven.first().map(|r| format!("HTTPRoute {} was changed by someone else during the release", r.route.name))
+    uneven.first().map(|r| format!("{} was changed by someone else during the release", r.route))
 }
 
 /// A closed gate.

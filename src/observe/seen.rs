@@ -179,6 +179,8 @@ pub struct ServiceSeen {
     pub candidate_endpoints: u32,
     /// `<name>-canary` exists and is ours.
     pub canary_service: bool,
+    /// What DestinationRules say of the Service, copies of ours say of `<name>-canary`. True where nothing is to be said.
+    pub rules_copied: bool,
     /// Endpoints of `<name>-canary` that serve and do not terminate.
     pub canary_endpoints: u32,
     /// Why it cannot be used (missing, ExternalName, without selector, canary name taken).
@@ -199,6 +201,8 @@ pub struct RouteSeen {
     pub confirmed: bool,
     /// What the gateway says if it has not.
     pub complaint: Option<String>,
+    /// When time alone will confirm it.
+    pub settles_at: Option<At>,
 }
 
 /// The smoke Job.
@@ -261,6 +265,11 @@ impl Seen {
     pub fn arrived(&self, weight: u32) -> bool {
         self.unread.traffic.is_empty()
             && self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
+    }
+
+    /// How long until time alone confirms a route: nothing else will tell of it.
+    pub fn settles_in(&self) -> Option<Duration> {
+        self.routes.iter().filter_map(|r| r.settles_at).min().map(|at| at.since(self.now))
     }
 
     /// Every route's gateway has accepted what stands there. A route that is gone or unusable holds nothing up.

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DynamicObject};
 
 use super::{
     seen::{ServiceSeen, Side},
     traffic::TrafficAsk,
 };
 use crate::api::{
-    names::{HASH, RELEASE},
-    routes::canary_name,
+    names::{HASH, RELEASE, created_by},
+    routes::{canary_name, destination_rule::Copies},
 };
 
 /// The label of an EndpointSlice that names its Service.
@@ -38,11 +38,20 @@ pub fn see(ask: &TrafficAsk<'_>, services: &[Service], slices: &[EndpointSlice])
                 stable_endpoints: endpoints(name, Side::Stable),
                 candidate_endpoints: endpoints(name, Side::Candidate),
                 canary_service: canary.is_some_and(|c| is_ours(c, ask.release) && selects_candidate(c, ask)),
+                rules_copied: true,
                 canary_endpoints: endpoints(&canary_name(name), Side::Candidate),
                 problem: problem(name, service, canary, ask),
             }
         })
         .collect()
+}
+
+/// What of ours stands beside a Service but its canary Service: copies of DestinationRules. At rest one that is left
+/// counts as the canary Service does, so that it is cleaned up.
+pub fn beside(service: &mut ServiceSeen, namespace: &str, ask: &TrafficAsk<'_>, rules: &[DynamicObject]) {
+    let copies = Copies::of(&service.name, rules, namespace, ask.release);
+    service.rules_copied = copies.complete(&service.name, ask.release);
+    service.canary_service |= ask.candidate_hash.is_none() && copies.any(ask.release);
 }
 
 fn selector(service: &Service) -> &BTreeMap<String, String> {
@@ -66,10 +75,9 @@ fn is_default(service: &Service, ask: &TrafficAsk<'_>) -> bool {
     !created && !is_external(service) && selects_template(service, ask.template_labels)
 }
 
-/// Whether we created it. The Release's name decides, not its UID: a Release that was deleted and created again must
-/// be able to clean up.
+/// Whether we created it.
 pub fn is_ours(service: &Service, release: &str) -> bool {
-    service.annotations().get(RELEASE).is_some_and(|name| name == release)
+    created_by(service, release)
 }
 
 /// One left over from an earlier candidate does not count: it has to be written anew.
@@ -155,6 +163,7 @@ mod tests {
             weights: &world.weights,
             neighbours: &world.neighbours,
             pods: &world.pods,
+            now: crate::observe::clock::now(),
         }
     }
 

@@ -16,6 +16,8 @@ mod cli;
 #[cfg(test)]
 mod crd;
 #[cfg(test)]
+mod every_route;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod harness;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haldane::{
-    act::steps::steps,
+    act::{effect::Effect, steps::steps},
     api::{
         action::{ActionType, PromoteTo},
         notice::Reason,
@@ -11,6 +11,7 @@ use haldane::{
         status::Ended,
     },
     decide::decide,
+    observe::seen::Seen,
 };
 
 use crate::{operator::Run, world::World};
@@ -147,6 +148,35 @@ fn a_pause_stops_time_but_not_safety() {
     assert!(matches!(run.state(), Some(State::Stepping { step: 0, .. })));
     run.world.bad = vec!["B".into()];
     until(&mut run, 60, |r| matches!(r.state(), Some(State::Draining { .. })));
+}
+
+#[test]
+fn no_share_rises_before_what_is_said_of_the_service_is_said_of_its_canary() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { settled: Some(_), .. })));
+    // Somebody has taken our share out of the routes; it would come back at once.
+    let mut seen = run.seen();
+    seen.routes.iter_mut().for_each(|r| r.split = None);
+    let planned = |seen: &Seen| {
+        let decision = decide(&run.world.spec, &run.past(), seen);
+        let stable = decision.state.as_ref().map(|s| s.stable().revision.clone()).unwrap_or_default();
+        steps(&decision.goal, &stable, seen)
+    };
+    let gives = |plan: &[Effect]| plan.iter().any(|e| matches!(e, Effect::Route { weight: 1.., .. }));
+    let creates = |plan: &[Effect]| plan.iter().any(|e| matches!(e, Effect::CreateCanaryService { .. }));
+    let plan = planned(&seen);
+    assert!(gives(&plan) && !creates(&plan), "{plan:?}");
+    seen.services.iter_mut().for_each(|s| s.rules_copied = false);
+    let plan = planned(&seen);
+    assert!(!gives(&plan) && creates(&plan), "{plan:?}");
+    // The way down waits for nothing.
+    let mut high = run.seen();
+    high.services.iter_mut().for_each(|s| s.rules_copied = false);
+    high.routes.iter_mut().filter_map(|r| r.split.as_mut()).for_each(|s| s.weight = 99);
+    let plan = planned(&high);
+    assert!(plan.iter().any(|e| matches!(e, Effect::Route { .. })), "{plan:?}");
 }
 
 #[test]

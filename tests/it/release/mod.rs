@@ -4,6 +4,7 @@
 mod back;
 mod change;
 mod deaf;
+mod every_route;
 mod first;
 mod good;
 mod held;
@@ -65,6 +66,7 @@ pub struct Wish<'a> {
     pub watch: &'a str,
     pub paused: bool,
     pub checks: &'a str,
+    pub routes: &'a str,
 }
 
 /// Everything in a few seconds.
@@ -75,6 +77,7 @@ pub const QUICK: Wish<'static> = Wish {
     watch: "1s",
     paused: false,
     checks: "warmUp: 0s",
+    routes: "{name: shop}",
 };
 /// Names no image: the Deployment is held.
 pub const HELD: Wish<'static> = Wish { image: "", ..QUICK };
@@ -120,7 +123,7 @@ impl Shop {
     }
 
     pub async fn wish(&self, wish: Wish<'_>) {
-        let Wish { name, image, steps, watch, paused, checks } = wish;
+        let Wish { name, image, steps, watch, paused, checks, routes } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let asked = if image.is_empty() {
             String::new()
@@ -136,7 +139,7 @@ spec:
   targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
   {asked}
   paused: {paused}
-  traffic: {{routes: [{{name: shop}}]}}
+  traffic: {{routes: [{routes}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{{checks}}}
 "

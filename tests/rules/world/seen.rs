@@ -169,6 +169,7 @@ impl World {
             stable_endpoints: count(Side::Stable),
             candidate_endpoints: count(Side::Candidate),
             canary_service: service.canary.is_some(),
+            rules_copied: true,
             canary_endpoints: u32::try_from(self.behind_canary(service).len()).unwrap(),
             problem: None,
         }
@@ -182,6 +183,7 @@ impl World {
             weights: BTreeMap::new(),
             confirmed: route.live == route.split && route.pending == 0,
             complaint: None,
+            settles_at: None,
         };
         self.routes.iter().zip(&self.spec.traffic.routes).map(seen).collect()
     }
