@@ -40,6 +40,12 @@ pub enum Effect {
     CreateCanaryService {
         service: String,
     },
+    /// `<service>-canary` to the pods of this hash, the stable ones: what a gateway that does not follow its route still sends
+    /// there, they answer.
+    TurnCanaryService {
+        service: String,
+        hash: String,
+    },
     DeleteCanaryService {
         service: String,
     },

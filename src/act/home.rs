@@ -144,11 +144,11 @@ fn restore_traffic(seen: &Seen, plan: &mut Vec<Effect>) -> bool {
         }
         return false;
     }
-    if !seen.confirmed() && seen.services.iter().any(|s| s.canary_service) {
+    if !seen.confirmed() && seen.services.iter().any(|s| s.canary_service || s.canary_left) {
         return false;
     }
     for service in &seen.services {
-        if service.canary_service {
+        if service.canary_service || service.canary_left {
             plan.push(Effect::DeleteCanaryService { service: service.name.clone() });
         }
         if service.pin.is_some() {

@@ -35,6 +35,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
             let candidate = scope.candidate("creating a canary Service")?;
             traffic::canary::create(scope, service, &crate::api::names::candidate_hash(&candidate.id)).await
         }
+        Effect::TurnCanaryService { service, hash } => traffic::canary::turn(scope, service, hash).await,
         Effect::DeleteCanaryService { service } => traffic::canary::delete(scope, service).await,
         Effect::CreateCandidate => workload::create_candidate(scope).await,
         Effect::ScaleCandidate { size } => workload::scale_candidate(scope, *size).await,

@@ -177,8 +177,10 @@ pub struct ServiceSeen {
     /// Endpoints that serve and do not terminate.
     pub stable_endpoints: u32,
     pub candidate_endpoints: u32,
-    /// `<name>-canary` exists and is ours.
+    /// `<name>-canary` exists, is ours, and leads to the candidate.
     pub canary_service: bool,
+    /// It exists, is ours, and leads elsewhere: to the stable pods, or to nobody any more.
+    pub canary_left: bool,
     /// What DestinationRules say of the Service, copies of ours say of `<name>-canary`. True where nothing is to be said.
     pub rules_copied: bool,
     /// Endpoints of `<name>-canary` that serve and do not terminate.
@@ -250,7 +252,7 @@ impl Seen {
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.
     pub fn is_clear(&self) -> bool {
         let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment && !c.marked);
-        let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
+        let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service && !s.canary_left);
         let routes = self.routes.iter().all(|r| r.split.is_none());
         let workload = self.target.found().is_none_or(|w| w.handover.is_none());
         pods && pins && routes && workload && self.ghosts() == 0 && self.unread.traffic.is_empty()

@@ -38,6 +38,7 @@ pub fn see(ask: &TrafficAsk<'_>, services: &[Service], slices: &[EndpointSlice])
                 stable_endpoints: endpoints(name, Side::Stable),
                 candidate_endpoints: endpoints(name, Side::Candidate),
                 canary_service: canary.is_some_and(|c| is_ours(c, ask.release) && selects_candidate(c, ask)),
+                canary_left: canary.is_some_and(|c| is_ours(c, ask.release) && !selects_candidate(c, ask)),
                 rules_copied: true,
                 canary_endpoints: endpoints(&canary_name(name), Side::Candidate),
                 problem: problem(name, service, canary, ask),

@@ -338,3 +338,26 @@ fn the_number_of_pods_may_change_in_any_second_of_the_hand_over() {
         assert_eq!(pods, wanted as usize, "{after} s after its begin, routed: {routed}");
     }
 }
+
+#[test]
+fn a_gateway_that_does_not_follow_a_rollback_is_led_to_the_stable_pods() {
+    let mut run = Run::new(true, 4, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })));
+    run.world.stuck = true;
+    run.world.bad = vec!["B".into()];
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Draining { .. })));
+    run.seconds(20).unwrap();
+    assert!(run.world.live_weight() > 0, "it still sends to the canary");
+    let served = |run: &Run| run.world.pods.iter().filter(|p| p.rev == "B").map(|p| p.requests).sum::<f64>();
+    let before = served(&run);
+    run.seconds(100).unwrap();
+    assert!((served(&run) - before).abs() < 0.5, "and nothing of it reaches the bad version");
+    assert!(matches!(run.state(), Some(State::Draining { .. })), "which its word is waited for");
+    assert!(run.told.values().any(|(reason, _)| *reason == Reason::Stuck));
+    assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
+    run.world.stuck = false;
+    until(&mut run, 120, |r| matches!(r.state(), Some(State::RolledBack { .. })));
+    until(&mut run, 30, |r| r.world.services.iter().all(|s| s.canary.is_none()) && r.rests());
+}

@@ -60,6 +60,21 @@ async fn create_service(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()>
     edit.send(&services(scope), &present, &format!("updating Service {canary}")).await.map(drop)
 }
 
+/// Lets it select the pods of `hash`. One that is gone, or not ours, is left alone.
+pub async fn turn(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
+    let canary = canary_name(name);
+    let doing = format!("turning Service {canary} to {hash}");
+    let Some(present) = service(scope, &canary).await? else { return Ok(()) };
+    refuse_foreign(scope, &present, &doing)?;
+    let now = present.spec.as_ref().and_then(|spec| spec.selector.as_ref()).and_then(|s| s.get(names::HASH));
+    if now.map(String::as_str) == Some(hash) {
+        return Ok(());
+    }
+    let mut edit = Edit::of(&present);
+    edit.add(&["spec", "selector", names::HASH], hash);
+    edit.send(&services(scope), &present, &doing).await.map(drop)
+}
+
 /// Deletes it and what stands beside it, as far as it is there and ours. The Service goes last: what is left when this
 /// is broken off is found by it.
 pub async fn delete(scope: &Scope<'_>, name: &str) -> Result<()> {

@@ -53,7 +53,7 @@ pub struct Shop {
     pub recorder: Recorder,
     address: SocketAddr,
     before: look::Written,
-    _gateway: Gateway,
+    pub gateway: Gateway,
     _operator: DropGuard,
 }
 
@@ -101,7 +101,7 @@ impl Shop {
         let recorder = Recorder::start(&plane, &ns).await;
         let before = look::written(&plane, &ns).await;
         let (address, operator) = operator(config, &ns);
-        let shop = Self { plane, ns, agent, recorder, address, before, _gateway: gateway, _operator: operator };
+        let shop = Self { plane, ns, agent, recorder, address, before, gateway, _operator: operator };
         let rolled_out: Api<Deployment> = shop.api();
         eventually("the Deployment runs", SOON, async || {
             let status = rolled_out.get("shop").await.ok()?.status?;

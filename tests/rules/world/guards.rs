@@ -162,6 +162,11 @@ impl World {
                 let there = self.services[i].canary.clone();
                 Ok((there != hash).then_some(Guard::Canary(i, there)))
             }
+            Effect::TurnCanaryService { service, hash } => {
+                let i = self.service(service);
+                let there = self.services[i].canary.clone();
+                Ok((there.is_some() && there.as_ref() != Some(hash)).then_some(Guard::Canary(i, there)))
+            }
             Effect::DeleteCanaryService { service } => {
                 let i = self.service(service);
                 let there = self.services[i].canary.clone();

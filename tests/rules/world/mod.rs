@@ -109,6 +109,8 @@ pub struct World {
     pub routes: Vec<WRoute>,
     /// Seconds until a gateway follows its route.
     pub lag: u32,
+    /// No gateway follows its route any more; they go on following the Services.
+    pub stuck: bool,
     pub bad: Vec<String>,
     /// So many of the next pods of a candidate are bad.
     pub lemons: u32,
@@ -166,6 +168,7 @@ impl World {
             services: names.iter().take(services).map(service).collect(),
             routes: spec.traffic.routes.iter().map(|_| WRoute { split: None, live: None, pending: 0 }).collect(),
             lag: 1,
+            stuck: false,
             bad: Vec::new(),
             lemons: 0,
             degraded: false,
@@ -275,7 +278,7 @@ impl World {
         self.controllers();
         self.kubelet();
         for route in &mut self.routes {
-            route.pending = route.pending.saturating_sub(1);
+            route.pending = if self.stuck { route.pending } else { route.pending.saturating_sub(1) };
             if route.pending == 0 {
                 route.live = route.split;
             }

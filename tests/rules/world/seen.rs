@@ -163,12 +163,15 @@ impl World {
         let count = |wanted: Side| {
             u32::try_from(behind.iter().filter(|&&i| side(&self.pods[i].hash) == wanted).count()).unwrap()
         };
+        let candidate = self.ours().map(|c| &c.hash);
+        let left = candidate.is_some() && service.canary.as_ref() != candidate;
         ServiceSeen {
             name: service.name.clone(),
             pin: service.pin.clone(),
             stable_endpoints: count(Side::Stable),
             candidate_endpoints: count(Side::Candidate),
-            canary_service: service.canary.is_some(),
+            canary_service: service.canary.is_some() && !left,
+            canary_left: service.canary.is_some() && left,
             rules_copied: true,
             canary_endpoints: u32::try_from(self.behind_canary(service).len()).unwrap(),
             problem: None,

@@ -61,6 +61,10 @@ impl World {
                 let i = self.service(service);
                 self.services[i].canary = scope.candidate.as_ref().map(|c| names::candidate_hash(&c.id));
             }
+            (Effect::TurnCanaryService { service, hash }, _) => {
+                let i = self.service(service);
+                self.services[i].canary = self.services[i].canary.is_some().then(|| hash.clone());
+            }
             (Effect::DeleteCanaryService { service }, _) => {
                 let i = self.service(service);
                 self.services[i].canary = None;
