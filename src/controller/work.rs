@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Result},
     observe::{
         clock,
-        seen::{Seen, Target},
+        seen::{Hold, Seen, Target},
         world::{Known, observe},
     },
 };

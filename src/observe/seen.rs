@@ -3,7 +3,7 @@
 mod feed;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples, Scrape, Scrapes};
 pub use workload::{Asked, Autoscaler, Hold, OwnedSet, Workload};
