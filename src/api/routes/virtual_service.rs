@@ -65,15 +65,14 @@ impl Dialect for VirtualService {
         }
     }
 
-    /// The same port, the same subset, the same spelling of the host.
+    /// The same port and the same subset. A host that is spelled in another way is written anew.
     fn beside(&self, user: &Value, canary: &Value) -> bool {
         let rest = |backend: &Value| {
             let mut fields = backend.get("destination").and_then(Value::as_object).cloned().unwrap_or_default();
             fields.remove("host");
             fields
         };
-        let domain = |backend: &Value| host_of(backend).and_then(|h| h.split_once('.')).map(|(_, d)| d.to_owned());
-        rest(user) == rest(canary) && domain(user) == domain(canary)
+        rest(user) == rest(canary)
     }
 
     fn default_match(&self) -> Value {
