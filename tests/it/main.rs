@@ -2,7 +2,8 @@
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
 /// MutatingAdmissionPolicies, which are not on by default before Kubernetes 1.36: for Deployments that are held at change.
-const API_SERVER_FLAGS: &str = "--feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true";
+const API_SERVER_FLAGS: &str =
+    "--feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true";
 
 /// All bodies of the operator's writes are audited.
 const AUDITED_BODIES: &str = "";

@@ -222,7 +222,9 @@ pub fn fits(script: &Script, run: &Run) -> bool {
         }
         "superseded" => serves("C") && ended == Some(Ended::Succeeded),
         // Of a held Deployment the template is the old one again, and so is what is asked for.
-        "undo" => serves("A") && ended == Some(if script.hold != Hold::No { Ended::Succeeded } else { Ended::RolledBack }),
+        "undo" => {
+            serves("A") && ended == Some(if script.hold == Hold::No { Ended::RolledBack } else { Ended::Succeeded })
+        }
         "there and back" => serves("A") && ended == Some(Ended::Succeeded),
         "deletion on the way" | "deletion in the hand-over" | "deletion in the rollback" => run.world.gone,
         _ => idle_on_b(run) && ended == Some(Ended::Succeeded),

@@ -75,11 +75,17 @@ async fn what_a_silent_gateway_still_sends_reaches_the_stable_pods() {
     shop.gateway.go_away();
     shop.order("Rollback", "").await;
     let status = shop
-        .until("shop", "the canary Service is turned", |s| {
-            matches!(&s.state, Some(State::Draining { report, .. }) if report.turned_at.is_some())
-        })
+        .until(
+            "shop",
+            "the canary Service is turned",
+            |s| matches!(&s.state, Some(State::Draining { report, .. }) if report.turned_at.is_some()),
+        )
         .await;
-    assert!(status.message.ends_with("what it still sends to the canary reaches the stable pods"), "{}", status.message);
+    assert!(
+        status.message.ends_with("what it still sends to the canary reaches the stable pods"),
+        "{}",
+        status.message
+    );
     let services = shop.api::<Service>();
     let hash = async |name: &str| services.get(name).await.ok()?.spec?.selector?.get("pod-template-hash").cloned();
     eventually("both names lead to the stable pods", SOON, async || {

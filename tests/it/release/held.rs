@@ -213,7 +213,8 @@ async fn where_the_api_server_pauses_it_a_held_deployment_is_not_paused_at_rest(
     let shop = Box::pin(Shop::open_to(plane, config)).await;
     shop.wish(HELD).await;
     let paused = async || shop.deployment().await.spec.is_some_and(|s| s.paused == Some(true));
-    eventually("it is held", SOON, async || shop.deployment().await.labels().contains_key(names::HELD).then_some(())).await;
+    eventually("it is held", SOON, async || shop.deployment().await.labels().contains_key(names::HELD).then_some(()))
+        .await;
     assert!(!paused().await, "and not paused");
 
     // In the very request: no ReplicaSet of the new version is ever the Deployment's own.
