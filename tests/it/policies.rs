@@ -238,7 +238,7 @@ async fn of_all_controller_revisions_the_operator_deletes_its_own_only() {
         ("db-1", "haldane.dev/release", false),
     ] {
         let text = format!(
-            "{{apiVersion: apps/v1, kind: ControllerRevision, metadata: {{name: {name}, annotations: {{{annotation}: shop}}}}, revision: 1}}"
+            "{{apiVersion: apps/v1, kind: ControllerRevision, metadata: {{name: {name}, annotations: {{{annotation}: shop}}}}, revision: 1, data: {{}}}}"
         );
         plane.create_yaml(&plane.client(), &ns, &text).await.expect("a revision");
         let answer = theirs.delete(name, &DeleteParams::default()).await.map(drop);
