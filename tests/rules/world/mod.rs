@@ -306,7 +306,7 @@ impl World {
         let mut contents = vec![("release".to_owned(), hash_of(&release))];
         let pods: Vec<_> = self.pods.iter().map(|p| (p.ready, p.ending.is_some())).collect();
         let deployment = (&self.template, self.paused, self.by_us, self.observed, self.wanted, &self.handover, pods);
-        contents.push(("deployment".to_owned(), hash_of(&(deployment, self.recreate))));
+        contents.push(("deployment".to_owned(), hash_of(&(deployment, self.recreate, self.marked_held))));
         for set in &self.sets {
             let status = (self.ready(&set.hash), self.alive(&set.hash));
             contents.push((set.name.clone(), hash_of(&(set, status))));
