@@ -352,7 +352,8 @@ fn finish(spec: &ReleaseSpec, prev: Option<&State>, next: Next, mut memory: Memo
         crate::observe::seen::Feed::NoData { why } if next.state.active() => Err(why.clone()),
         _ => Ok(()),
     });
-    let resting = !next.state.active() && seen.is_home();
+    let holds = seen.target.found().is_none_or(|w| w.holds(&next.state.stable().revision));
+    let resting = !next.state.active() && seen.is_home() && holds;
     let ends = memory.paused.as_ref().and_then(|p| p.until);
     let due = next.due.into_iter().chain(ends).min();
     let wake = if changed {

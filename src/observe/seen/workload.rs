@@ -119,6 +119,16 @@ impl Workload {
         self.revision != *stable && (!self.held() || !self.paused || self.torn())
     }
 
+    /// A change of its template would wait for us, and its stable template is kept. Nothing is to be held where images are named.
+    pub fn holds(&self, stable: &Revision) -> bool {
+        let paused = match self.hold {
+            Hold::No => return true,
+            Hold::Always => self.paused_by_us(),
+            Hold::AtChange => !self.paused_by_us() || self.revision != *stable,
+        };
+        paused && self.marked_held && self.kept.as_ref() == Some(stable)
+    }
+
     /// A paused Deployment with pods of the version it asks for: the pause has cut a roll in two.
     fn torn(&self) -> bool {
         self.sets.iter().any(|s| s.size > 0 && s.revision == self.revision)
