@@ -37,8 +37,8 @@ pub fn see(ask: &TrafficAsk<'_>, services: &[Service], slices: &[EndpointSlice])
                 pin: service.and_then(|s| selector(s).get(HASH)).cloned(),
                 stable_endpoints: endpoints(name, Side::Stable),
                 candidate_endpoints: endpoints(name, Side::Candidate),
-                canary_service: canary.is_some_and(|c| is_ours(c, ask.release) && selects_candidate(c, ask)),
-                canary_left: canary.is_some_and(|c| is_ours(c, ask.release) && !selects_candidate(c, ask)),
+                canary_service: canary.is_some_and(|c| created_by(c, ask.release) && selects_candidate(c, ask)),
+                canary_left: canary.is_some_and(|c| created_by(c, ask.release) && !selects_candidate(c, ask)),
                 rules_copied: true,
                 canary_endpoints: endpoints(&canary_name(name), Side::Candidate),
                 problem: problem(name, service, canary, ask),
@@ -76,11 +76,6 @@ fn is_default(service: &Service, ask: &TrafficAsk<'_>) -> bool {
     !created && !is_external(service) && selects_template(service, ask.template_labels)
 }
 
-/// Whether we created it.
-pub fn is_ours(service: &Service, release: &str) -> bool {
-    created_by(service, release)
-}
-
 /// One left over from an earlier candidate does not count: it has to be written anew.
 fn selects_candidate(canary: &Service, ask: &TrafficAsk<'_>) -> bool {
     ask.candidate_hash.is_none_or(|hash| selector(canary).get(HASH).is_some_and(|pin| pin == hash))
@@ -116,7 +111,7 @@ fn problem(name: &str, service: Option<&Service>, canary: Option<&Service>, ask:
             name.len()
         ));
     }
-    let canary = canary.filter(|c| !is_ours(c, ask.release))?;
+    let canary = canary.filter(|c| !created_by(*c, ask.release))?;
     Some(match canary.annotations().get(RELEASE) {
         Some(other) => format!("Service {canary_name} belongs to Release {other}, which splits the same Service"),
         None => format!("Service {canary_name} exists and was not created by Haldane; rename or delete it"),

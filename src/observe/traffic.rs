@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     api::{
+        names::created_by,
         release::{Header, RouteRef},
         routes::{canary_name, destination_rule},
         units::At,
@@ -221,7 +222,7 @@ pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects, last: &Raw) 
     }
     let not_ours = |name: &str| {
         let canary = canary_name(name);
-        services.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !services::is_ours(s, ask.release))
+        services.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !created_by(s, ask.release))
     };
     let split: Vec<String> = seen.iter().map(|s| s.name.clone()).filter(|name| !not_ours(name)).collect();
     let since = |route: &RouteRef, found: &Found| match found {

@@ -15,7 +15,6 @@ use crate::{
     act::{fresh::refused, patch::Edit, scope::Scope},
     api::{names, routes::canary_name},
     error::{Error, Result},
-    observe::services::is_ours,
 };
 
 /// With these GitOps tools mark what they have applied, and delete what bears the mark but is not in Git.
@@ -92,7 +91,7 @@ pub async fn delete(scope: &Scope<'_>, name: &str) -> Result<()> {
 }
 
 fn refuse_foreign(scope: &Scope<'_>, present: &Service, doing: &str) -> Result<()> {
-    if is_ours(present, scope.release) {
+    if names::created_by(present, scope.release) {
         return Ok(());
     }
     Err(refused(doing, format!("it exists and does not belong to Release {}", scope.release)))

@@ -17,18 +17,18 @@ const MAX_WEIGHT: i64 = 1_000_000;
 
 /// A kind of the Gateway API that carries requests.
 pub struct GatewayRoute {
-    names: Names,
+    names: &'static Names,
     /// The match that every request meets, as the API server would write it.
     everything: fn() -> Value,
 }
 
 pub static HTTP_ROUTE: GatewayRoute = GatewayRoute {
-    names: names("HTTPRoute", "httproutes"),
+    names: &const { names("HTTPRoute", "httproutes") },
     everything: || json!({"path": {"type": "PathPrefix", "value": "/"}}),
 };
 
 pub static GRPC_ROUTE: GatewayRoute =
-    GatewayRoute { names: names("GRPCRoute", "grpcroutes"), everything: || json!({}) };
+    GatewayRoute { names: &const { names("GRPCRoute", "grpcroutes") }, everything: || json!({}) };
 
 const fn names(kind: &'static str, plural: &'static str) -> Names {
     Names {
@@ -45,8 +45,7 @@ const fn names(kind: &'static str, plural: &'static str) -> Names {
 
 impl Dialect for GatewayRoute {
     fn names(&self) -> &'static Names {
-        // The kinds are statics of this file; a reference to one of their fields lives as long.
-        if self.names.kind == HTTP_ROUTE.names.kind { &HTTP_ROUTE.names } else { &GRPC_ROUTE.names }
+        self.names
     }
 
     fn limits(&self) -> Option<&'static Limits> {
