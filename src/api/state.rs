@@ -137,13 +137,16 @@ impl CauseKind {
 pub struct Report {
     /// When the decision was taken.
     pub decided_at: At,
+    /// A Service sent to the candidate's pods itself then: connections that are kept stay with them until they end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// When the route (or pin) without the candidate had been written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_at: Option<At>,
     /// When the gateway had accepted it and the endpoints had followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<At>,
-    /// When the canary Services were turned to the stable pods, because the gateway had not confirmed weight 0 in time.
+    /// When the canary Services were turned to the stable pods, because the gateway had not followed in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turned_at: Option<At>,
     /// When request counters had shown that nothing reaches the candidate any more.
@@ -162,6 +165,7 @@ impl Report {
     pub const fn new(decided_at: At) -> Self {
         Self {
             decided_at,
+            direct: false,
             written_at: None,
             confirmed_at: None,
             turned_at: None,

@@ -10,7 +10,7 @@ use futures::{TryStreamExt, pin_mut};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{ControllerRevision, Deployment, ReplicaSet},
         batch::v1::Job,
         core::v1::{Pod, Service},
         discovery::v1::EndpointSlice,
@@ -40,6 +40,7 @@ use crate::{
     api::{
         Release, ReleaseAction,
         action::ActionType,
+        names,
         routes::{self, destination_rule},
     },
     observe::orders,
@@ -60,7 +61,7 @@ pub fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
-/// Follows orders and Deployments for ever: each change kicks the Releases it concerns.
+/// Follows orders, Deployments and kept templates for ever: each change kicks the Releases it concerns.
 pub async fn always(client: Client, namespace: Option<String>, releases: Store<Guarded>, kicks: Kicks) {
     let actions: Api<DeserializeGuard<ReleaseAction>> = scoped(&client, namespace.as_deref());
     let orders = {
@@ -76,6 +77,7 @@ pub async fn always(client: Client, namespace: Option<String>, releases: Store<G
             }
         })
     };
+    let kept_kicks = kicks.clone();
     let deployments: Api<PartialObjectMeta<Deployment>> = scoped(&client, namespace.as_deref());
     let targets = follow("Deployment", deployments, move |deployment| {
         let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
@@ -87,7 +89,13 @@ pub async fn always(client: Client, namespace: Option<String>, releases: Store<G
             kicks.kick(&namespace, &release.name_any());
         }
     });
-    tokio::join!(orders, targets);
+    let templates: Api<PartialObjectMeta<ControllerRevision>> = scoped(&client, namespace.as_deref());
+    let kept = follow_some("ControllerRevision", templates, config().labels(names::RELEASE), move |kept| {
+        if let Some(release) = kept.annotations().get(names::RELEASE) {
+            kept_kicks.kick(&kept.namespace().unwrap_or_default(), release);
+        }
+    });
+    tokio::join!(orders, targets, kept);
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -219,7 +227,14 @@ async fn follow<K>(kind: &str, api: Api<K>, on: impl Fn(&K))
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher(api, config()).backoff(Patience::default()).touched_objects();
+    follow_some(kind, api, config(), on).await;
+}
+
+async fn follow_some<K>(kind: &str, api: Api<K>, which: watcher::Config, on: impl Fn(&K))
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let stream = watcher(api, which).backoff(Patience::default()).touched_objects();
     pin_mut!(stream);
     let mut told = String::new();
     loop {

@@ -69,6 +69,32 @@ pub fn still(samples: &Samples, seen: &Seen, confirmed: At) -> Option<At> {
     known.collect::<Option<Vec<At>>>().map(|at| at.into_iter().max().unwrap_or(confirmed))
 }
 
+/// Requests per second and pod that are no probes: kubelet and ours ask less often.
+const PROBES: f64 = 2.0;
+
+/// Weight 0 is confirmed, and the candidate's pods answer on as if nothing had happened: more than probes can be, and at
+/// least half of what they did before it was `written`, where that is still known. Gives requests per second and pod
+/// between the last two scrapes since `settled`; `None` when they are fewer, or not known of every pod.
+pub fn unabated(samples: &Samples, seen: &Seen, written: At, settled: At) -> Option<f64> {
+    let running = |name: &str| seen.pods.iter().any(|p| p.name == name && p.side == Side::Candidate && !p.terminating);
+    let (mut pods, mut before, mut after) = (0.0, 0.0, 0.0);
+    for pod in samples.pods.iter().filter(|p| running(&p.pod)) {
+        let then = &pod.points[..pod.points.partition_point(|p| p.at <= written)];
+        let since = &pod.points[pod.points.partition_point(|p| p.at <= settled)..];
+        pods += 1.0;
+        before += rate(&then[then.len().saturating_sub(10)..]).unwrap_or_default();
+        after += rate(&since[since.len().saturating_sub(2)..])?;
+    }
+    (pods > 0.0 && after > PROBES * pods && after * 2.0 >= before).then(|| after / pods)
+}
+
+/// Requests per second between the first of these scrapes and the last.
+fn rate(points: &[Point]) -> Option<f64> {
+    let (first, last) = (points.first()?, points.last()?);
+    let seconds = last.at.since(first.at).as_secs_f64();
+    (seconds > 0.0).then(|| (last.requests - first.requests).max(0.0) / seconds)
+}
+
 /// Requests that the candidate's pods have answered with an error since they started.
 pub fn failed_in(samples: &Samples, seen: &Seen) -> u64 {
     let failed: f64 = samples

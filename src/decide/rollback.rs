@@ -6,6 +6,7 @@ use super::{Facts, Next, gates, recovery, recovery::Recovery, reject};
 use crate::{
     api::{
         notice::Reason,
+        routes,
         state::{Candidate, Cause, CauseKind, Proof, Report, State, Version},
         status::{Ended, Evidence, HistoryEntry, Memory},
         units::{At, Span},
@@ -17,8 +18,11 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long counters may take to prove it.
 const PROOF: Duration = Duration::from_mins(1);
-/// How long a gateway may take to confirm weight 0 before its canary Services are turned: the slowest take some seconds.
-const UNCONFIRMED: Duration = Duration::from_secs(15);
+/// How long a gateway may take to follow before its canary Services are turned: the slowest take some seconds.
+const UNFOLLOWED: Duration = Duration::from_secs(15);
+/// How long counters that contradict a route hold the candidate's pods: a gateway that still sends to them would lose its
+/// requests without them. Then they go, as the last means.
+const LAST_MEANS: Duration = Duration::from_mins(5);
 /// How long the stable version may take to be seen inside its limits.
 const RECOVERY: Duration = Duration::from_mins(5);
 /// Without any way to measure, the ready pods must stand this long.
@@ -48,7 +52,10 @@ pub(crate) fn begin(
     }
     memory.stuck = None;
     let cause = Cause { kind, message: message.clone() };
-    Next::stay(State::Draining { stable, candidate, since: now, cause, report: Report::new(now) }, message)
+    let hash = facts.seen.candidate.as_ref().map(|c| c.hash.as_str());
+    let direct = facts.seen.services.iter().any(|s| s.pin.is_some() && s.pin.as_deref() == hash);
+    let report = Report { direct, ..Report::new(now) };
+    Next::stay(State::Draining { stable, candidate, since: now, cause, report }, message)
 }
 
 /// Draining: until it is certain that nothing reaches the candidate.
@@ -71,8 +78,12 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
         report.confirmed_at = Some(seen.now);
     }
     let drained = report.confirmed_at.filter(|c| seen.now.since(*c) >= DRAIN);
+    let unabated = report.confirmed_at.and_then(|confirmed| unabated(&back.candidate, report, confirmed, seen));
+    // Where the turned Services answer, counters stand still whether the gateway has followed meanwhile or not.
+    let contradicted = unabated.is_some() || report.confirmed_at.is_some() && report.turned_at > report.confirmed_at;
     if let Some(confirmed) = drained
         && report.proof == Proof::Pending
+        && (!contradicted || seen.now.since(confirmed) >= LAST_MEANS)
     {
         prove(report, confirmed, seen);
     }
@@ -114,24 +125,33 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
                 |c| format!("the gateway has not confirmed weight 0: {c}"),
             )
         }
+        _ if let Some(rate) = unabated => {
+            format!("weight 0 is written, but each of its pods still answers about {} requests a second", round(rate))
+        }
+        _ if contradicted => "weight 0 is written, but its pods still answered requests".to_owned(),
         _ => "weight 0 is confirmed; what is under way ends, then request counters must prove it".to_owned(),
     };
     let unconfirmed = routed && report.written_at.is_some() && report.confirmed_at.is_none() && visible;
+    let unfollowed = unconfirmed || unabated.is_some();
     let turns =
-        unconfirmed && seen.now.since(since) >= UNCONFIRMED && told.turned_at.is_none() && seen.ready(Side::Stable) > 0;
+        unfollowed && seen.now.since(since) >= UNFOLLOWED && told.turned_at.is_none() && seen.ready(Side::Stable) > 0;
     if turns {
         report.turned_at = Some(seen.now);
     } else if report.confirmed_at == told.confirmed_at {
         report = told; // a count that still moves, or weight 0 written but not confirmed, is worth no write of its own
     }
-    let turned =
-        if report.turned_at.is_some() { "; what it still sends to the canary reaches the stable pods" } else { "" };
+    let turned = match report.turned_at {
+        Some(_) if contradicted => "; the canary Services are turned to the stable pods",
+        Some(_) => "; what it still sends to the canary reaches the stable pods",
+        None => "",
+    };
     let message = format!("{}; {waits}{turned}", cause.message);
     let mut next = Next::stay(State::Draining { stable, candidate, since, cause, report }, message.clone());
     if turns {
         next.extra.push((Reason::Stuck, next.message.clone()));
     }
-    if seen.now.since(since) >= PROOF && memory.stuck != Some(since) && report_unconfirmed(&next.state) {
+    let stuck = report_unconfirmed(&next.state) || contradicted;
+    if seen.now.since(since) >= PROOF && memory.stuck != Some(since) && stuck {
         memory.stuck = Some(since);
         next.extra.push((Reason::Stuck, message));
     }
@@ -141,6 +161,21 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
 
 const fn report_unconfirmed(state: &State) -> bool {
     matches!(state, State::Draining { report: Report { confirmed_at: None, .. }, .. })
+}
+
+/// To one digit: a sentence that is stored must not change with every look.
+fn round(rate: f64) -> f64 {
+    let unit = 10_f64.powf(rate.max(1.0).log10().floor());
+    (rate / unit).round() * unit
+}
+
+/// Of a route that counts as taken over by time alone the counters know better. Not where connections are kept: those end
+/// with the pods.
+fn unabated(candidate: &Candidate, report: &Report, confirmed: At, seen: &Seen) -> Option<f64> {
+    let Feed::Data(samples) = &seen.metrics else { return None };
+    let by_time = !report.direct && candidate.traffic.routes.iter().any(routes::by_time);
+    let written = report.written_at.filter(|_| by_time)?;
+    recovery::unabated(samples, seen, written, confirmed.plus(DRAIN))
 }
 
 /// Counters that stand still, no pods at all, or a minute without either. Asked once what was under way has ended.

@@ -106,8 +106,9 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
             }
         }
         Effect::DeleteCandidate => {
-            if live > 0 {
-                return Err(format!("5: the candidate's pods are deleted while {live} % still reach them"));
+            let reached = world.share_of_the_candidate();
+            if reached > 0 {
+                return Err(format!("5: the candidate's pods are deleted while {reached} % still reach them"));
             }
             if world.routed
                 && world.services.iter().any(|s| s.live_pin.is_none())

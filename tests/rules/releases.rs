@@ -7,14 +7,18 @@ use haldane::{
     api::{
         action::{ActionType, PromoteTo},
         notice::Reason,
-        state::{CauseKind, State},
+        release::RouteRef,
+        state::{CauseKind, Proof, Report, State},
         status::Ended,
     },
     decide::decide,
     observe::seen::Seen,
 };
 
-use crate::{operator::Run, world::World};
+use crate::{
+    operator::Run,
+    world::{Gateways, World},
+};
 
 /// Drives a run until `done`, at most `limit` seconds.
 fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
@@ -24,8 +28,11 @@ fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
         }
         run.second().unwrap();
     }
-    let now = decide(&run.world.spec, &run.past(), &run.seen());
-    panic!("not reached within {limit} s: {}; {:?}", now.display.message, run.state());
+    panic!("not reached within {limit} s: {}; {:?}", message(run), run.state());
+}
+
+fn message(run: &Run) -> String {
+    decide(&run.world.spec, &run.past(), &run.seen()).display.message
 }
 
 fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
@@ -341,13 +348,7 @@ fn the_number_of_pods_may_change_in_any_second_of_the_hand_over() {
 
 #[test]
 fn a_gateway_that_does_not_follow_a_rollback_is_led_to_the_stable_pods() {
-    let mut run = Run::new(true, 4, None);
-    run.seconds(3).unwrap();
-    run.ask("B");
-    until(&mut run, 90, |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })));
-    run.world.stuck = true;
-    run.world.bad = vec!["B".into()];
-    until(&mut run, 90, |r| matches!(r.state(), Some(State::Draining { .. })));
+    let mut run = rollback_while(Gateways::Silent);
     run.seconds(20).unwrap();
     assert!(run.world.live_weight() > 0, "it still sends to the canary");
     let served = |run: &Run| run.world.pods.iter().filter(|p| p.rev == "B").map(|p| p.requests).sum::<f64>();
@@ -357,7 +358,60 @@ fn a_gateway_that_does_not_follow_a_rollback_is_led_to_the_stable_pods() {
     assert!(matches!(run.state(), Some(State::Draining { .. })), "which its word is waited for");
     assert!(run.told.values().any(|(reason, _)| *reason == Reason::Stuck));
     assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
-    run.world.stuck = false;
+    run.world.gateways = Gateways::Follow;
     until(&mut run, 120, |r| matches!(r.state(), Some(State::RolledBack { .. })));
     until(&mut run, 30, |r| r.world.services.iter().all(|s| s.canary.is_none()) && r.rests());
+}
+
+fn rollback_while(gateways: Gateways) -> Run {
+    let mut run = Run::new(true, 4, None);
+    if gateways != Gateways::Silent {
+        let istio = RouteRef {
+            group: "networking.istio.io".into(),
+            kind: "VirtualService".into(),
+            ..run.world.spec.traffic.routes[0].clone()
+        };
+        run.world.spec.traffic.routes = vec![istio];
+    }
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })));
+    run.world.gateways = gateways;
+    run.world.bad = vec!["B".into()];
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Draining { .. })));
+    run
+}
+
+/// Istio says nothing at all, and a gateway may say what is not so: counters know it.
+#[test]
+fn a_gateway_that_confirms_weight_0_and_goes_on_sending_is_led_to_the_stable_pods() {
+    let mut run = rollback_while(Gateways::Lie);
+    until(&mut run, 30, |r| message(r).contains("each of its pods still answers about"));
+    until(&mut run, 20, |r| message(r).contains("the canary Services are turned to the stable pods"));
+    until(&mut run, 60, |r| r.told.values().any(|(reason, _)| *reason == Reason::Stuck));
+    // Counters of the candidate say nothing any more. The gateway has time to come to itself.
+    run.seconds(120).unwrap();
+    assert!(matches!(run.state(), Some(State::Draining { .. })), "{:?}", run.state());
+    run.world.gateways = Gateways::Follow;
+    until(&mut run, 240, |r| {
+        matches!(r.state(), Some(State::RolledBack { report: Report { proof: Proof::Counters, .. }, .. }))
+    });
+    assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
+}
+
+#[test]
+fn where_even_that_does_not_help_the_pods_stay_for_five_minutes_and_people_are_told() {
+    let mut run = rollback_while(Gateways::Blind);
+    let begun = run.world.now;
+    until(&mut run, 70, |r| r.told.values().any(|(reason, _)| *reason == Reason::Stuck));
+    // Then they go all the same, as the last means, and the checks say what that costs.
+    let broken = loop {
+        match run.second() {
+            Ok(_) => assert!(run.world.now.since(begun) < Duration::from_secs(400), "{:?}", run.state()),
+            Err(broken) => break broken,
+        }
+    };
+    assert!(run.world.now.since(begun) > Duration::from_secs(300), "{broken}");
+    assert!(broken.contains("deleted while 50 % still reach them"), "{broken}");
+    assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
 }

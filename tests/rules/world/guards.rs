@@ -40,6 +40,8 @@ pub(super) enum Guard {
     Split(usize, Option<Split>),
     /// A create.
     NoSet(String),
+    /// The template that is kept: deleted by its UID, then created under the same name.
+    Kept(Option<String>),
     /// Of what is deleted: nothing else ever has it.
     Uid,
 }
@@ -85,6 +87,7 @@ impl World {
             Guard::Canary(i, canary) => self.services[*i].canary == *canary,
             Guard::Split(i, split) => self.routes[*i].split == *split,
             Guard::NoSet(name) => self.sets.iter().all(|s| s.name != *name),
+            Guard::Kept(revision) => self.kept == *revision,
             Guard::Uid => true, // a pod that is gone is not deleted twice
         })
     }
@@ -150,7 +153,8 @@ impl World {
             Effect::LetGo { rolling } => self.look_let_go(*rolling, scope),
             Effect::KeepTemplate => {
                 self.stable_template(scope)?;
-                Ok((self.kept.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Uid))
+                let there = self.kept.clone();
+                Ok((there.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Kept(there)))
             }
             Effect::RestoreStable { unpause } => self.look_restore_stable(*unpause, scope),
             Effect::Unpause { any_template } => self.look_unpause(*any_template, scope),

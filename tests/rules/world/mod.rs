@@ -74,6 +74,18 @@ pub struct WRoute {
     pub pending: u32,
 }
 
+/// How well the gateways follow their routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateways {
+    Follow,
+    /// They do not follow any more, and do not say so either; Services they follow.
+    Silent,
+    /// They say that they follow, and do not; Services they follow.
+    Lie,
+    /// They say that they follow, and see neither routes nor Services any more.
+    Blind,
+}
+
 /// One object's content, as a hash, and how often it has changed.
 type Stamp = (u64, u64);
 
@@ -109,8 +121,7 @@ pub struct World {
     pub routes: Vec<WRoute>,
     /// Seconds until a gateway follows its route.
     pub lag: u32,
-    /// No gateway follows its route any more; they go on following the Services.
-    pub stuck: bool,
+    pub gateways: Gateways,
     pub bad: Vec<String>,
     /// So many of the next pods of a candidate are bad.
     pub lemons: u32,
@@ -168,7 +179,7 @@ impl World {
             services: names.iter().take(services).map(service).collect(),
             routes: spec.traffic.routes.iter().map(|_| WRoute { split: None, live: None, pending: 0 }).collect(),
             lag: 1,
-            stuck: false,
+            gateways: Gateways::Follow,
             bad: Vec::new(),
             lemons: 0,
             degraded: false,
@@ -260,6 +271,16 @@ impl World {
         self.routes.iter().filter_map(|r| r.live).map(|s| s.weight).max().unwrap_or(0)
     }
 
+    /// The highest share that reaches the candidate's pods: where gateways do not follow, it may end elsewhere.
+    pub fn share_of_the_candidate(&self) -> u32 {
+        if self.gateways == Gateways::Follow {
+            return self.live_weight();
+        }
+        let ours = |i: &usize| self.sets.iter().any(|s| s.hash == self.pods[*i].hash && !s.owned);
+        let shares = self.routes.iter().zip(&self.services).filter(|(_, s)| self.reached(s).iter().any(ours));
+        shares.filter_map(|(r, _)| r.live).map(|s| s.weight).max().unwrap_or(0)
+    }
+
     pub fn pinned(&self) -> bool {
         self.services.iter().any(|s| s.pin.is_some())
     }
@@ -278,8 +299,10 @@ impl World {
         self.controllers();
         self.kubelet();
         for route in &mut self.routes {
-            route.pending = if self.stuck { route.pending } else { route.pending.saturating_sub(1) };
-            if route.pending == 0 {
+            if self.gateways != Gateways::Silent {
+                route.pending = route.pending.saturating_sub(1);
+            }
+            if route.pending == 0 && self.gateways == Gateways::Follow {
                 route.live = route.split;
             }
         }
@@ -314,6 +337,7 @@ impl World {
         let traffic = |r: &WRoute| (r.split.map(|s| (s.weight, s.header, s.uneven)), r.pending == 0);
         let traffic: Vec<_> = self.routes.iter().map(traffic).collect();
         let services: Vec<_> = self.services.iter().map(|s| (&s.pin, &s.live_pin, &s.canary)).collect();
+        contents.push(("kept".to_owned(), hash_of(&self.kept)));
         contents.push(("traffic".to_owned(), hash_of(&(traffic, services, self.orders.len()))));
         for service in &self.services {
             contents.push((format!("service {}", service.name), hash_of(&service.pin)));
@@ -483,12 +507,21 @@ impl World {
         (0..self.pods.len()).filter(|&i| ready(&self.pods[i])).collect()
     }
 
+    /// Where a gateway sends the canary's share.
+    fn reached(&self, service: &WService) -> Vec<usize> {
+        if self.gateways != Gateways::Blind {
+            return self.behind_canary(service);
+        }
+        let ours = |p: &WPod| self.sets.iter().any(|s| s.hash == p.hash && !s.owned);
+        (0..self.pods.len()).filter(|&i| self.pods[i].ready && ours(&self.pods[i])).collect()
+    }
+
     fn requests(&mut self) {
         let mut shares: Vec<(Vec<usize>, f64)> = Vec::new();
         let part = 1.0 / f64::from(u32::try_from(self.services.len().max(1)).unwrap());
         for (i, service) in self.services.iter().enumerate() {
             let weight = self.routes.get(i).and_then(|r| r.live).map_or(0, |s| s.weight);
-            shares.push((self.behind_canary(service), f64::from(weight) * part));
+            shares.push((self.reached(service), f64::from(weight) * part));
             shares.push((self.behind(service), f64::from(100 - weight) * part));
         }
         if self.services.is_empty() {

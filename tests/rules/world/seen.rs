@@ -15,7 +15,7 @@ use haldane::{
 
 use crate::autoscaler::Scaler;
 
-use super::{SCRAPE, WPod, WRoute, WService, World};
+use super::{Gateways, SCRAPE, WPod, WRoute, WService, World};
 
 impl World {
     /// Without what only the operator's process knows.
@@ -184,7 +184,7 @@ impl World {
             problem: None,
             split: route.split,
             weights: BTreeMap::new(),
-            confirmed: route.live == route.split && route.pending == 0,
+            confirmed: route.pending == 0 && (route.live == route.split || self.gateways != Gateways::Follow),
             complaint: None,
             settles_at: None,
         };
