@@ -98,9 +98,13 @@ image() { # image VERSION VALUE...: made and brought into the cluster
   "$here/images.sh" "$work" "$@" && image_load "$work/$1.tar" >/dev/null && rm -f "$work/$1.tar"
 }
 
-lost() { # lost KIND: requests that failed, but for the errors that versions answered which were made to
-  jq --arg kind "$1" '[.failures[] | select((.code == 500 and (.version | startswith($kind + "-"))) | not)] | length' <"$work/loads/$1.json"
+failures() { # failures KIND: requests that failed, but for the errors that versions answered which were made to
+  local file
+  for file in "$work/loads/$1.json" "$work/loads/$1-service.json"; do
+    [ ! -e "$file" ] || jq -c --arg kind "$1" '.failures[] | select((.code == 500 and (.version | startswith($kind + "-"))) | not)' <"$file"
+  done
 }
+lost() { failures "$1" | wc -l; }
 
 cycle() { # cycle ACTION: from the version $serves to a new one, and back where it is no promotion
   local action=$1 version="$kind-$n" last_answer='' pods_started=null decided=''
@@ -158,15 +162,24 @@ set_up_kind() {
   cat "$here/manifests/traffic.yaml" <(echo ---) "$manifest" |
     sed "s,@KIND@,$kind,g; s,@GATEWAY_NAMESPACE@,${gateway%/*},g; s,@GATEWAY_NAME@,${gateway#*/},g" | kubectl apply -f - >/dev/null
   k wait --for=condition=Available deployment/checkout --timeout=90s >/dev/null
-  local to=$url
-  [ "$kind" != replicas ] || to=http://$(k get service checkout -o jsonpath='{.spec.clusterIP}')/
+  local service to=$url
+  service=http://$(k get service checkout -o jsonpath='{.spec.clusterIP}')/
+  [ "$kind" != replicas ] || to=$service
   serves_v1() { curl -s -m 5 -H "Host: $kind.example" "$to" | grep -q 'version=v1 '; }
   until_ 60 serves_v1 || die "$kind does not answer at $to"
   release_yaml v1 | kubectl apply -f - >/dev/null
   until_ 60 ready_again || die "Release $kind/checkout did not come to rest"
-  "$work/demo" load --url "$to" --host "$kind.example" --rate "$rate" --connections 8 --out "$work/loads/$kind.json" >/dev/null &
-  echo $! >"$work/loads/$kind.pid"
+  if [ "$kind" = replicas ]; then
+    loads "$kind" "$service" --rate "$rate" --fresh
+  else
+    loads "$kind" "$url" --rate "$rate"
+    loads "$kind-service" "$service" --rate $(((rate + 2) / 3)) --fresh
+  fi
   say "$kind answers and is under load"
+}
+loads() { # loads NAME URL OPTION...: requests until the end
+  "$work/demo" load --url "$2" --host "$kind.example" --connections 8 --out "$work/loads/$1.json" "${@:3}" >/dev/null &
+  echo $! >"$work/loads/$1.pid"
 }
 
 trouble() { # the operator's pods go, one after the other
@@ -183,7 +196,7 @@ sed "s,@PROMETHEUS@,$prometheus,g; s/allowedNamespaces: \[shop\]/allowedNamespac
 chapter "${#kinds[@]} kinds of traffic"
 for kind in "${kinds[@]}"; do set_up_kind; done
 
-chapter "$((each * ${#kinds[@]})) cycles under ${#kinds[@]} × $rate requests a second"
+chapter "$((each * ${#kinds[@]})) cycles under ${#kinds[@]} × $rate requests a second through the gateway, and a third of it through the Services"
 started=$SECONDS
 trouble & workers+=($!)
 followers=()
@@ -196,15 +209,13 @@ for pid in "${followers[@]}"; do wait "$pid" || code=1; done
 [ $code -eq 0 ] || die "not all cycles came to their end"
 
 chapter "What came of it, after $((SECONDS - started)) s"
-for kind in "${kinds[@]}"; do
-  kill "$(cat "$work/loads/$kind.pid")" 2>/dev/null || true
-done
+for pid in "$work"/loads/*.pid; do kill "$(cat "$pid")" 2>/dev/null || true; done
 sleep 1 # the last summary is written
 total=0
 for kind in "${kinds[@]}"; do
   n=$(lost "$kind") total=$((total + n))
-  say "$(printf '%-15s %s requests, %s of them failed that a ready version could have answered' "$kind" "$(jq .sent <"$work/loads/$kind.json")" "$n")"
-  [ "$n" = 0 ] || jq -c '.failures[] | select(.code != 500)' <"$work/loads/$kind.json" | head -5 | quote
+  say "$(printf '%-15s %s requests, %s of them failed that a ready version could have answered' "$kind" "$(cat "$work/loads/$kind"{,-service}.json 2>/dev/null | jq -s 'map(.sent) | add')" "$n")"
+  [ "$n" = 0 ] || failures "$kind" | head -5 | quote
 done
 millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {printf "%.0f\n", (b - a) * 1000}'; }
 waits() { # waits KIND…: milliseconds from each decision to the last answer

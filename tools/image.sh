@@ -28,9 +28,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/root" "$work/image"
 
-put() { # put SOURCE PATH: into the image, hard-linked where that works because a binary may be 100 MB
+put() { # put SOURCE PATH: into the image
   mkdir -p "$work/root$(dirname "$2")"
-  ln -fL "$1" "$work/root$2" 2>/dev/null || cp -fL "$1" "$work/root$2"
+  cp -fL --reflink=auto "$1" "$work/root$2" # a hard link would change under another run's tar
 }
 for binary in "${binaries[@]}"; do
   put "$binary" "/$(basename "$binary")"

@@ -49,7 +49,8 @@ func load(ctx context.Context, args []string) error {
 	url := flags.String("url", "", "where to send")
 	host := flags.String("host", "", "Host header, when it is not the URL's")
 	rate := flags.Int("rate", 80, "requests per second, at most 100")
-	connections := flags.Int("connections", 8, "kept-alive connections")
+	connections := flags.Int("connections", 8, "connections at the same time, kept alive but with --fresh")
+	fresh := flags.Bool("fresh", false, "a new connection for each request: those that are kept stay with their pod")
 	last := flags.Duration("for", 0, "stop after this long; 0: at SIGTERM or the stop file")
 	stopFile := flags.String("stop-file", "", "stop when this file exists")
 	out := flags.String("out", "", "rewrite this file with the summary each half second")
@@ -66,8 +67,10 @@ func load(ctx context.Context, args []string) error {
 	}
 
 	client := &http.Client{
-		Timeout:   10 * time.Second,
-		Transport: &http.Transport{MaxConnsPerHost: *connections, MaxIdleConnsPerHost: *connections, DisableCompression: true},
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			MaxConnsPerHost: *connections, MaxIdleConnsPerHost: *connections, DisableCompression: true, DisableKeepAlives: *fresh,
+		},
 	}
 	seen := &summary{Versions: map[string]*answers{}, Failures: []failure{}}
 	var open sync.WaitGroup
