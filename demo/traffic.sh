@@ -155,12 +155,15 @@ follow_kind() { # follow_kind: all cycles of $kind
   for n in $(seq "$each"); do cycle "${actions[$(((n - 1) % ${#actions[@]}))]}"; done
 }
 
-set_up_kind() {
+manifests() { # all that is in Git
   local manifest=$here/manifests/traffic-$kind.yaml
   [ "$kind" != held ] || manifest=$here/manifests/traffic-httproute.yaml
   [ "$kind" != replicas ] || manifest=/dev/null
   cat "$here/manifests/traffic.yaml" <(echo ---) "$manifest" |
-    sed "s,@KIND@,$kind,g; s,@GATEWAY_NAMESPACE@,${gateway%/*},g; s,@GATEWAY_NAME@,${gateway#*/},g" | kubectl apply -f - >/dev/null
+    sed "s,@KIND@,$kind,g; s,@GATEWAY_NAMESPACE@,${gateway%/*},g; s,@GATEWAY_NAME@,${gateway#*/},g"
+}
+set_up_kind() {
+  manifests | kubectl apply -f - >/dev/null
   k wait --for=condition=Available deployment/checkout --timeout=90s >/dev/null
   local service to=$url
   service=http://$(k get service checkout -o jsonpath='{.spec.clusterIP}')/
@@ -188,6 +191,20 @@ trouble() { # the operator's pods go, one after the other
   done
 }
 
+sync_loop() { # a GitOps tool that applies what is in Git every 10 seconds; the image is somebody else's
+  while sleep 10; do
+    for kind in "${kinds[@]}"; do
+      case $kind in
+        httproute) manifests | yaml_without Deployment | kubectl apply -f - ;;
+        virtualservice | held) manifests | sed '/ image: /d' | kubectl apply --server-side --force-conflicts --field-manager=gitops -f - ;;
+      esac >"$work/sync-$kind.log" 2>&1 || true # refused in the middle of a hand-over; the next one comes through
+    done
+  done
+}
+yaml_without() { # yaml_without KIND: the documents of other kinds
+  awk -v kind="kind: $1" 'BEGIN {RS = "---\n"; ORS = "---\n"} index($0, "\n" kind "\n") == 0'
+}
+
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 allowed=$(IFS=,; echo "${kinds[*]}")
@@ -199,6 +216,7 @@ for kind in "${kinds[@]}"; do set_up_kind; done
 chapter "$((each * ${#kinds[@]})) cycles under ${#kinds[@]} × $rate requests a second through the gateway, and a third of it through the Services"
 started=$SECONDS
 trouble & workers+=($!)
+sync_loop & workers+=($!)
 followers=()
 for kind in "${kinds[@]}"; do
   follow_kind & followers+=($!)
@@ -217,7 +235,7 @@ for kind in "${kinds[@]}"; do
   say "$(printf '%-15s %s requests, %s of them failed that a ready version could have answered' "$kind" "$(cat "$work/loads/$kind"{,-service}.json 2>/dev/null | jq -s 'map(.sent) | add')" "$n")"
   [ "$n" = 0 ] || failures "$kind" | head -5 | quote
 done
-millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {printf "%.0f\n", (b - a) * 1000}'; }
+millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {d = (b - a) * 1000; printf "%.0f\n", d > 0 ? d : 0}'; } # 0: it came before
 waits() { # waits KIND…: milliseconds from each decision to the last answer
   local line
   cat "${@/#/$work/figures/}" | jq -r 'select(.action == "rollback" and .last != "") | "\(.decided) \(.last)"' | while read -r line; do millis ${line% *} ${line#* }; done | sort -n
