@@ -19,6 +19,8 @@ mod crd;
 #[cfg(test)]
 mod every_route;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod harness;
