@@ -31,6 +31,8 @@ mod kstatus;
 #[cfg(test)]
 mod lease;
 #[cfg(test)]
+mod lint;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod prometheus;
