@@ -11,6 +11,7 @@ mod evidence;
 mod explain;
 mod get;
 pub mod judge;
+mod lint;
 mod order;
 mod pipe;
 mod render;
@@ -49,6 +50,9 @@ enum Command {
     Wait(wait::Args),
     /// What a Release waits for, what comes next and when, and the command that unblocks it
     Explain(explain::Args),
+    /// What a release of these manifests would stumble over
+    #[command(after_help = lint::EXIT_CODES)]
+    Lint(lint::Args),
     /// The blocks of requests that a release was judged by, as `e-value` reads them
     Evidence(evidence::Args),
     /// What the checks would have done to the version that serves, from the provider's history
@@ -100,6 +104,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => Box::pin(wait::run(&args)).await,
             Command::Explain(args) => explain::run(&args).await,
+            Command::Lint(args) => lint::run(&args).await,
             Command::Evidence(args) => evidence::run(&args).await,
             Command::Backtest(args) => Box::pin(backtest::run(&args)).await,
             Command::Judge(args) => judge::run(&args),

@@ -175,7 +175,7 @@ pub(crate) fn give_up(
 
 /// The step goes on. What keeps it from going on is told once it has lasted.
 pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, memory: &mut Memory) -> Next {
-    let Facts { spec, seen, .. } = facts;
+    let Facts { spec, seen, workload, .. } = facts;
     let now = seen.now;
     let mut message = summary(&verdict);
     if let Verdict::PodOutlier { pod, .. } = &verdict
@@ -198,11 +198,18 @@ pub(crate) fn held(state: State, verdict: Verdict, due: At, facts: &Facts<'_>, m
     let mut extra = Vec::new();
     let mut gated = false;
     let mut turns = vec![due];
+    if workload.wanted == 0 {
+        // Nobody sends to it: what its last pods say of the version is nothing.
+        message =
+            format!("Deployment {} is scaled to 0, and the step ends when it has pods again; {message}", workload.name);
+        gated = true;
+    }
     if let Some((reason, since)) = unsure {
         turns.extend([since.plus(TOLD_AFTER), since.plus(fallback.after.0)]);
         let lasted = now.since(since);
-        gated = lasted >= fallback.after.0;
-        if gated {
+        let long = lasted >= fallback.after.0;
+        gated |= long;
+        if long {
             let (name, namespace) = (&seen.release.name, &seen.release.namespace);
             message = format!(
                 "{message}, for {} now: held for a person; kubectl haldane promote {name} -n {namespace}, or rollback",

@@ -27,7 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Looks at the stable side since the traffic came back.
 pub fn verify(checks: &Checks, wanted: u32, seen: &Seen, since: At) -> Recovery {
     let ready = seen.ready(Side::Stable);
-    if ready < wanted.max(1) {
+    if wanted == 0 {
+        return Recovery::Unknown { why: "it is scaled to 0".into() };
+    }
+    if ready < wanted {
         return Recovery::Ill { why: format!("{ready} of {wanted} pods are ready") };
     }
     let samples = match &seen.metrics {

@@ -217,7 +217,10 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
                 report.recovered_at = Some(seen.now);
                 return end(stable, candidate, cause, report, facts, memory);
             }
-            Recovery::Unknown { .. } if seen.now.since(since) >= UNVERIFIED && seen.ready(Side::Stable) > 0 => {
+            // Scaled to 0 by its user or a scaler, it has nothing to recover from.
+            Recovery::Unknown { .. }
+                if seen.now.since(since) >= UNVERIFIED && (seen.ready(Side::Stable) > 0 || workload.wanted == 0) =>
+            {
                 return end(stable, candidate, cause, report, facts, memory);
             }
             Recovery::Unknown { why } | Recovery::Ill { why } => {

@@ -137,7 +137,7 @@ pub(crate) fn preparing(
 
 /// Stepping: the candidate serves its share until time and evidence allow more.
 pub(crate) fn stepping(leg: &Leg, index: u32, facts: &Facts<'_>, memory: &mut Memory) -> Next {
-    let Facts { seen, wish, .. } = facts;
+    let Facts { seen, wish, workload, .. } = facts;
     let step = leg.candidate.step(index);
     if let Some(next) =
         interrupted(&leg.stable, &leg.candidate, facts, memory).or_else(|| lost_pods(leg, Some(index), facts))
@@ -160,7 +160,7 @@ pub(crate) fn stepping(leg: &Leg, index: u32, facts: &Facts<'_>, memory: &mut Me
     };
     let due = settled.plus(step.hold.0);
     let skip = wish.promote.as_ref().filter(|_| orders::running(memory));
-    let proven = matches!(verdict, Verdict::Healthy { .. }) && seen.now >= due;
+    let proven = matches!(verdict, Verdict::Healthy { .. }) && seen.now >= due && workload.wanted > 0;
     if (proven || skip.is_some()) && orders::running(memory) {
         let last = leg.candidate.is_last(index);
         let full = matches!(skip, Some((PromoteTo::Full, _)));
@@ -203,7 +203,7 @@ pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Ne
     };
     let hold = if leg.candidate.undo { Duration::ZERO } else { leg.candidate.plan.watch.hold.0 };
     let due = settled.plus(hold);
-    let proven = leg.candidate.undo || matches!(verdict, Verdict::Healthy { .. });
+    let proven = leg.candidate.undo || matches!(verdict, Verdict::Healthy { .. }) && workload.wanted > 0;
     if proven && seen.now >= due && orders::running(memory) {
         if let Some(why) = Need::of(workload, seen.now, &seen.pods).unmet(&workload.name) {
             let mut next = Next::stay(rebuild(Some(settled)), why);

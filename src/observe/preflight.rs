@@ -100,7 +100,7 @@ impl Preflight<'_> {
         }
         if pre_stop(template).is_zero() {
             found.push(format!(
-                "Deployment {name} has no preStop delay: requests can be lost when its pods end; add lifecycle.preStop.sleep of 5 seconds"
+                "Deployment {name} has no preStop delay: requests can be lost when its pods end; add lifecycle.preStop.sleep of 10 seconds"
             ));
         }
         for budget in self.budgets {

@@ -19,6 +19,8 @@ mod crd;
 #[cfg(test)]
 mod every_route;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod harness;
@@ -28,6 +30,8 @@ mod harness_works;
 mod kstatus;
 #[cfg(test)]
 mod lease;
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

@@ -268,6 +268,41 @@ async fn the_candidate_is_nobodys_and_has_the_template_to_the_last_field() {
 }
 
 #[tokio::test]
+async fn rules_of_where_pods_may_run_are_kept_to_the_byte() {
+    let rules = "
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: shop}}, matchLabelKeys: [pod-template-hash]}
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: shop}}, matchLabelKeys: [pod-template-hash]}
+      - {maxSkew: 2, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {app: shop}}}
+      tolerations: [{key: spot, operator: Exists}]
+      nodeSelector: {disk: ssd}
+      initContainers:";
+    let stage = Stage::on(harness::plane().await, &SHOP.replace("\n      initContainers:", rules)).await;
+    let before = stage.deployment().await;
+    stage.prepare(1).await;
+    let set = stage.set().await.expect("the ReplicaSet");
+    let of_set = raw::pod_template(&set);
+    let (asked, _) = template::with_images(raw::pod_template(&before), &stage.images);
+    let hash = template::labels(of_set).remove(names::HASH).expect("our hash");
+    // But for our hash and the image every byte is the user's.
+    let text = |template: &Value| serde_json::to_string(template).expect("JSON");
+    assert_eq!(text(of_set), text(&template::with_hash(&asked, &hash)));
+    for field in ["affinity", "topologySpreadConstraints", "tolerations", "nodeSelector"] {
+        assert!(!of_set["spec"][field].is_null(), "{field}");
+        assert_eq!(text(&of_set["spec"][field]), text(&raw::pod_template(&before)["spec"][field]), "{field}");
+    }
+    // The API server puts the value of pod-template-hash into both rules, so each version is spread by itself.
+    let pods: Api<Pod> = Api::namespaced(stage.plane.client(), &stage.ns);
+    let of_candidate = ListParams::default().labels(&format!("{}={hash}", names::HASH));
+    let pod = pods.list(&of_candidate).await.expect("pods").items.remove(0);
+    let affinity = serde_json::to_string(&pod.spec.expect("a spec").affinity).expect("JSON");
+    assert!(affinity.contains(&hash), "{affinity}");
+}
+
+#[tokio::test]
 async fn size_mark_and_end_of_the_candidate() {
     let stage = Stage::new().await;
     stage.prepare(1).await;

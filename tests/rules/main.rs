@@ -12,6 +12,7 @@
 
 mod autoscaler;
 mod crashes;
+mod golden;
 mod histories;
 mod invariants;
 mod mutants;

@@ -347,6 +347,40 @@ fn the_number_of_pods_may_change_in_any_second_of_the_hand_over() {
 }
 
 #[test]
+fn a_version_is_not_judged_while_its_deployment_is_scaled_to_0() {
+    // Whoever scales a side to 0 that a route sends to loses its requests, so with a route only at 100 %.
+    let stays = |routed: bool, r: &Run| match r.state() {
+        Some(State::Stepping { step: 0, settled: Some(_), .. }) => !routed,
+        Some(State::Observing { settled: Some(_), .. }) => routed,
+        _ => false,
+    };
+    for routed in [false, true] {
+        let mut run = Run::new(routed, 3, None);
+        run.seconds(3).unwrap();
+        run.ask("B");
+        until(&mut run, 90, |r| stays(routed, r));
+        run.world.wanted = 0;
+        run.seconds(100).unwrap();
+        assert!(stays(routed, &run), "routed: {routed}: {:?}", run.state());
+        run.world.wanted = 3;
+        until(&mut run, 120, idle_on("B"));
+    }
+}
+
+#[test]
+fn a_rollback_ends_though_its_deployment_is_scaled_to_0() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Stepping { step: 0, settled: Some(_), .. })));
+    run.world.bad = vec!["B".into()];
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Reverting { .. })));
+    run.world.wanted = 0;
+    run.seconds(310).unwrap();
+    assert!(matches!(run.state(), Some(State::RolledBack { .. })), "{:?}", run.state());
+}
+
+#[test]
 fn a_gateway_that_does_not_follow_a_rollback_is_led_to_the_stable_pods() {
     let mut run = rollback_while(Gateways::Silent);
     run.seconds(20).unwrap();

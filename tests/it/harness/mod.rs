@@ -110,6 +110,14 @@ impl Plane {
         Client::try_from(self.admin.clone()).expect("a client")
     }
 
+    /// The administrator, who takes the first answer: an eviction that a budget refuses is a 429, which others try again
+    /// for minutes.
+    pub fn impatient_client(&self) -> Client {
+        let mut config = self.admin.clone();
+        config.default_retry = false;
+        Client::try_from(config).expect("a client")
+    }
+
     /// The operator's service account, without any right that the install manifest does not give it.
     pub fn operator_client(&self) -> Client {
         Client::try_from(self.operator_config()).expect("a client")

@@ -44,6 +44,8 @@ struct Rules {
     fates: Vec<(Predicate, Fate)>,
     /// Pods that stay when they have been deleted, as if their preStop hook took long.
     lingering: Vec<Predicate>,
+    /// Where pods come to from now on; none: where all pods run.
+    node: Option<String>,
 }
 
 /// Runs until it is dropped.
@@ -107,6 +109,11 @@ impl Agent {
     /// They stay, ready or not, after they have been deleted; until `finish`.
     pub fn linger(&self, which: impl Fn(&Pod) -> bool + Send + 'static) {
         self.rules.lock().expect("no panic inside").lingering.push(Box::new(which));
+    }
+
+    /// Pods that have no node yet come to this one, which must exist.
+    pub fn on_node(&self, name: &str) {
+        self.rules.lock().expect("no panic inside").node = Some(name.to_owned());
     }
 
     /// All deleted pods end now.
@@ -188,13 +195,10 @@ impl Kubelet {
 
     async fn bind(&self, pod: &Pod) {
         let (name, namespace) = (pod.name_any(), pod.namespace());
+        let node = self.rules.lock().expect("no panic inside").node.clone().unwrap_or_else(|| "it".into());
         let binding = Binding {
             metadata: ObjectMeta { name: Some(name.clone()), namespace, uid: pod.uid(), ..ObjectMeta::default() },
-            target: ObjectReference {
-                kind: Some("Node".into()),
-                name: Some("it".into()),
-                ..ObjectReference::default()
-            },
+            target: ObjectReference { kind: Some("Node".into()), name: Some(node), ..ObjectReference::default() },
         };
         let body = serde_json::to_vec(&binding).expect("a binding");
         let namespace = pod.namespace().unwrap_or_default();

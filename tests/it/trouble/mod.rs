@@ -2,9 +2,11 @@
 //! object of others is changed, and that no side without ready pods is sent to.
 
 mod before;
+mod evict;
 mod metrics;
 mod midway;
 mod room;
+mod sizes;
 mod table;
 
 use std::{
@@ -66,7 +68,10 @@ pub struct Trouble {
 
 impl Trouble {
     pub async fn open() -> Self {
-        let shop = Box::pin(Shop::open()).await;
+        Self::of(Box::pin(Shop::open()).await).await
+    }
+
+    pub async fn of(shop: Shop) -> Self {
         shop.plane.apply_yaml(&shop.ns, BESIDE).await;
         let watch = Watch::start(shop.plane.client(), &shop.ns);
         let before = foreign(&shop).await;
