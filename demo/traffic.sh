@@ -235,7 +235,7 @@ for kind in "${kinds[@]}"; do
   say "$(printf '%-15s %s requests, %s of them failed that a ready version could have answered' "$kind" "$(cat "$work/loads/$kind"{,-service}.json 2>/dev/null | jq -s 'map(.sent) | add')" "$n")"
   [ "$n" = 0 ] || failures "$kind" | head -5 | quote
 done
-millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {d = (b - a) * 1000; printf "%.0f\n", d > 0 ? d : 0}'; } # 0: it came before
+millis() { awk -v a="$(date -d "$1" +%s.%N)" -v b="$(date -d "$2" +%s.%N)" 'BEGIN {d = (b - a) * 1000; printf "%.0f\n", (d > 0 ? d : 0)}'; } # 0: it came before
 waits() { # waits KIND…: milliseconds from each decision to the last answer
   local line
   cat "${@/#/$work/figures/}" | jq -r 'select(.action == "rollback" and .last != "") | "\(.decided) \(.last)"' | while read -r line; do millis ${line% *} ${line#* }; done | sort -n

@@ -74,6 +74,7 @@ fn report(proof: Proof) -> Report {
         decided_at: at(90),
         written_at: Some(at(91)),
         confirmed_at: (proof != Proof::Pending).then_some(at(92)),
+        direct: false,
         turned_at: None,
         proven_at: (proof != Proof::Pending).then_some(at(98)),
         proof,
@@ -177,7 +178,7 @@ pub fn all() -> Vec<(&'static str, Release)> {
     let closed = vec![Gate { name: "Rolling".into(), message: "Deployment checkout is still rolling".into() }];
     let problem = "the stable version still fails 12.00 % of its requests after 5 m".to_owned();
     let draining = |kind, turned: Option<At>| {
-        let report = Report { turned_at: turned, ..report(Proof::Pending) };
+        let report = Report { direct: turned.is_some(), turned_at: turned, ..report(Proof::Pending) };
         with!(Draining { since: at(90), cause: cause(kind), report })
     };
     let superseded = Memory { result: Some(Outcome { generation: 6, ..result(Ended::Superseded) }), ..memory() };
@@ -307,7 +308,7 @@ fn everything() -> Release {
         outcome,
         at: at(-600),
         message: "how it ended".into(),
-        report: Some(Report { turned_at: Some(at(45)), recovered_at: Some(at(60)), ..report(proof) }),
+        report: Some(Report { direct: true, turned_at: Some(at(45)), recovered_at: Some(at(60)), ..report(proof) }),
     };
     let kinds =
         [CauseKind::Bad, CauseKind::NotReady, CauseKind::Ordered, CauseKind::Superseded, CauseKind::Inconclusive];
