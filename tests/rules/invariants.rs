@@ -85,7 +85,6 @@ pub fn order(past: &Past, decision: &Decision, effects: &[Effect], seen: &Seen) 
 /// Checks one write in the world it is about to change.
 pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String> {
     let seen = world.seen();
-    let live = world.live_weight();
     let candidate = world.candidate();
     let ready = candidate.map_or(0, |c| world.ready(&c.hash));
     match effect {

@@ -441,11 +441,11 @@ fn where_even_that_does_not_help_the_pods_stay_for_five_minutes_and_people_are_t
     // Then they go all the same, as the last means, and the checks say what that costs.
     let broken = loop {
         match run.second() {
-            Ok(_) => assert!(run.world.now.since(begun) < Duration::from_secs(400), "{:?}", run.state()),
+            Ok(()) => assert!(run.world.now.since(begun) < Duration::from_secs(400), "{:?}", run.state()),
             Err(broken) => break broken,
         }
     };
-    assert!(run.world.now.since(begun) > Duration::from_secs(300), "{broken}");
+    assert!(run.world.now.since(begun) > Duration::from_mins(5), "{broken}");
     assert!(broken.contains("deleted while 50 % still reach them"), "{broken}");
     assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
 }
