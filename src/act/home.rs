@@ -6,8 +6,8 @@ use crate::{
     observe::seen::{Owner, Seen, Side, Target, Workload},
 };
 
-/// The next writes on the way home. `leaving`: the Release goes, so the Deployment is un-paused even if its user has
-/// changed the template meanwhile; else such a change waits for his word.
+/// The next writes on the way home. `leaving`: the Release or the operator goes, so the Deployment is un-paused even if its
+/// user has changed the template meanwhile; else such a change waits for his word.
 pub fn steps(stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
     let stands = seen.ready(Side::Stable) > 0 || seen.ready(Side::Candidate) == 0;
     let adopted = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment);
@@ -86,7 +86,8 @@ fn hold(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool) -> O
     if leaving {
         // Un-pausing alone would roll out what was never proven.
         let back = if wants_stable { Effect::Unpause { any_template: false } } else { restore(true) };
-        return ours.then_some(back);
+        let kept = seen.release.uninstalled() && workload.kept.is_some();
+        return if ours { Some(back) } else { kept.then_some(Effect::ForgetTemplate) };
     }
     if !workload.observed {
         return None;

@@ -38,8 +38,7 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         Goal::AtRest => home::steps(stable, seen, false, &mut plan),
         Goal::Gone { told } => {
             home::steps(stable, seen, true, &mut plan);
-            let held = seen.target.found().is_some_and(|w| w.paused && w.paused_by_us);
-            if seen.is_home() && !held && *told {
+            if seen.is_left() && *told {
                 plan.extend(drop_finalizer(seen));
             }
         }
