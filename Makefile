@@ -40,18 +40,18 @@ lint: ## Clippy, with everything it says an error
 deny: ## Check licences, sources and known vulnerabilities of all dependencies
 	tools/deny.sh
 
-generate: ## Write CRDs, chart copies, deploy/install.yaml and docs/reference.md
+generate: ## Write CRDs, chart copies, the manifests of deploy and docs/reference.md
 	tools/generate.sh
 
 check-generated: ## Fail when generated files are stale (and write them)
-	@sums() { find crds charts/haldane/files charts/haldane/Chart.yaml deploy/install.yaml docs/reference.md -type f | sort | xargs sha256sum; }; \
+	@sums() { find crds charts/haldane/files charts/haldane/Chart.yaml deploy/install.yaml deploy/retire.yaml docs/reference.md -type f | sort | xargs sha256sum; }; \
 	before=$$(sums); tools/generate.sh; \
 	stale=$$({ diff <(echo "$$before") <(sums) || true; } | sed -n 's/^[<>] [0-9a-f]*  //p' | sort -u); \
 	[ -z "$$stale" ] || { printf 'stale, and written anew; commit them:\n%s\n' "$$stale"; exit 1; } >&2
 
 chart: ## Lint the chart
 	@helm=$$(tools/build.sh helm)/helm; $$helm lint --strict --kube-version 1.30.0 charts/haldane; \
-	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true
+	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true --set retire.timeout=90s
 
 unit: ## Tests that need no cluster, property tests included; the seeded faults still apply
 	tools/seeded.sh --applies

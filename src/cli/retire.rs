@@ -4,6 +4,8 @@
 //! Nothing is put back by the command itself: that is the leader's work, by the same rules as ever. The command marks the
 //! operator's Lease, sees from the Lease that the leader has read it, and then only watches.
 
+mod left;
+
 use std::{
     collections::BTreeMap,
     process::ExitCode,
@@ -12,22 +14,24 @@ use std::{
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
+pub use left::Left;
+
 use super::{
     client::{Cluster, within},
     render::{clean, clock as clock_time},
 };
 use crate::{
-    api::{Release, names, release::FINALIZER, units::Span},
+    api::{Release, names, units::Span},
     controller::{
         client::CALL_LIMIT,
         lease::{election::Record, record},
@@ -88,18 +92,6 @@ pub enum Outcome {
     Stopped(Vec<Left>),
 }
 
-/// A Release that is not home.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub namespace: String,
-    pub name: String,
-    /// `status.phase` and `status.message`.
-    pub phase: String,
-    pub message: String,
-    /// The place of our finalizer in its list; `None`: it has begun and has none yet.
-    pub finalizer: Option<usize>,
-}
-
 pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let reach = args.cluster.connect().await?;
     let wish = Retire {
@@ -124,7 +116,11 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }))
     .await?;
     println!("{}", wish.sentence(&outcome));
-    Ok(if outcome == Outcome::Home { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match outcome {
+        Outcome::Home => ExitCode::SUCCESS,
+        Outcome::Late(_) | Outcome::NoLeader(_) => ExitCode::FAILURE,
+        Outcome::Stopped(_) => ExitCode::from(2), // a Job whose node is drained tries it elsewhere
+    })
 }
 
 impl Retire {
@@ -173,7 +169,10 @@ impl Retire {
                     Ok(marked) => {
                         if asked.is_none() {
                             let (holder, limit) = (&present.holder, Span(self.timeout));
-                            say(&format!("asked the operator ({holder}) to bring {} home, within {limit}", many(&left)));
+                            say(&format!(
+                                "asked the operator ({holder}) to bring {} home, within {limit}",
+                                many(&left)
+                            ));
                         }
                         // Whoever renews the lease after the first mark has read it: it could not be written else.
                         let since = asked.map_or_else(|| record(&marked), |(since, _)| since);
@@ -262,7 +261,9 @@ impl Retire {
         for left in left {
             lines.push(format!("  {left}"));
         }
-        lines.push("Haldane goes on working. Put right what is said above and try again.".into());
+        if !matches!(outcome, Outcome::NoLeader(_)) {
+            lines.push("Haldane goes on working. Put right what is said above and try again.".into());
+        }
         let commands: Vec<_> = left.iter().filter_map(Left::last_resort).collect();
         if !commands.is_empty() {
             lines.push("The last resort is to let go of them by hand:".into());
@@ -275,42 +276,6 @@ impl Retire {
             );
         }
         clean_lines(&lines)
-    }
-}
-
-impl Left {
-    fn of(release: &DynamicObject) -> Option<Self> {
-        let status = &release.data["status"];
-        let finalizer = release.finalizers().iter().position(|f| f == FINALIZER);
-        // What has only just begun has no finalizer yet. On the way back nothing of ours is left without one.
-        let begun = ["preparing", "stepping", "observing", "promoting"];
-        let begun = begun.iter().any(|state| !status["state"][state].is_null());
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        (finalizer.is_some() || begun).then(|| Self {
-            namespace: release.namespace().unwrap_or_default(),
-            name: release.name_any(),
-            phase: text(&status["phase"]),
-            message: text(&status["message"]),
-            finalizer,
-        })
-    }
-
-    /// The command that drops our finalizer and no other.
-    fn last_resort(&self) -> Option<String> {
-        let Self { namespace, name, finalizer, .. } = self;
-        let path = format!("/metadata/finalizers/{}", (*finalizer)?);
-        Some(format!(
-            "kubectl patch release {name} -n {namespace} --type=json -p '[{{\"op\":\"test\",\"path\":\"{path}\",\
-             \"value\":\"{FINALIZER}\"}},{{\"op\":\"remove\",\"path\":\"{path}\"}}]'"
-        ))
-    }
-}
-
-impl std::fmt::Display for Left {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = if self.phase.is_empty() { "not looked at yet" } else { &self.phase };
-        write!(f, "Release {}/{}: {phase}", self.namespace, self.name)?;
-        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }
 }
 
@@ -364,64 +329,4 @@ fn clean_lines(lines: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn release(finalizers: &[&str], state: &str) -> DynamicObject {
-        serde_json::from_value(json!({
-            "apiVersion": "haldane.dev/v1alpha1",
-            "kind": "Release",
-            "metadata": {"name": "shop", "namespace": "team", "finalizers": finalizers},
-            "status": {"phase": "Draining", "message": "the gateway\nis slow", "state": {state: {}}},
-        }))
-        .expect("a Release")
-    }
-
-    #[test]
-    fn home_is_without_our_finalizer_and_nothing_begun() {
-        assert_eq!(Left::of(&release(&[], "idle")), None);
-        assert_eq!(Left::of(&release(&["other"], "rolledBack")), None);
-        assert_eq!(Left::of(&release(&[], "draining")), None);
-        assert!(Left::of(&release(&[], "preparing")).is_some_and(|left| left.finalizer.is_none()));
-        assert!(Left::of(&release(&["other", FINALIZER], "idle")).is_some_and(|left| left.finalizer == Some(1)));
-    }
-
-    #[tokio::test]
-    async fn who_is_left_is_named_with_the_last_resort() {
-        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            Err::<http::Response<kube::client::Body>, _>(tower::BoxError::from("nobody answers"))
-        });
-        let wish = Retire {
-            client: Client::new(nobody, "default"),
-            namespace: "haldane-system".into(),
-            lease: "haldane".into(),
-            watched: Vec::new(),
-            timeout: Duration::from_secs(90),
-        };
-        let left = Left::of(&release(&["other", FINALIZER], "draining")).expect("it is left");
-        let said = wish.sentence(&Outcome::Late(vec![left.clone()]));
-        assert!(said.starts_with("not home after 1 m 30 s:\n  Release team/shop: Draining: the gateway is slow\n"), "{said}");
-        let patch = "kubectl patch release shop -n team --type=json -p '[{\"op\":\"test\",\"path\":\"/metadata/finalizers/1\",\
-                     \"value\":\"haldane.dev/release\"},{\"op\":\"remove\",\"path\":\"/metadata/finalizers/1\"}]'";
-        assert!(said.contains(patch), "{said}");
-        assert!(said.contains("pod-template-hash") && said.contains("helm uninstall --no-hooks"), "{said}");
-        let said = wish.sentence(&Outcome::NoLeader(vec![left]));
-        assert!(said.starts_with("no operator runs") && said.contains("kubectl -n haldane-system get pods,lease"), "{said}");
-    }
-
-    #[test]
-    fn a_lease_that_stands_still_has_no_leader() {
-        let start = clock::monotonic();
-        let after = |s| start + Duration::from_secs(s);
-        let at = |holder: &str, n| Record { holder: holder.into(), transitions: n, ..Record::default() };
-        let mut leader = Leader { last: None, alive: start };
-        leader.see(&at("a", 1), start);
-        assert!(!leader.gone(&at("a", 1), after(14)));
-        assert!(leader.gone(&at("a", 1), after(15)));
-        leader.see(&at("a", 2), after(14));
-        assert!(!leader.gone(&at("a", 2), after(28)));
-        // Given back and not taken.
-        leader.see(&at("", 2), after(20));
-        assert!(leader.gone(&at("", 2), after(20)) && !leader.gone(&at("b", 3), after(20)));
-    }
-}
+mod tests;

@@ -2,9 +2,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
-use futures::{
-    Stream, StreamExt, channel::mpsc::UnboundedReceiver, future::join_all, stream::select, stream::unfold,
-};
+use futures::{Stream, StreamExt, channel::mpsc::UnboundedReceiver, future::join_all, stream::select, stream::unfold};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{

@@ -139,7 +139,11 @@ pub async fn observe(
             release: ReleaseSeen {
                 conflict,
                 problems,
-                ..itself(release, known.retiring, if terminating { Parting::WithItsNamespace } else { Parting::InOrder })
+                ..itself(
+                    release,
+                    known.retiring,
+                    if terminating { Parting::WithItsNamespace } else { Parting::InOrder },
+                )
             },
             target: view.target,
             candidate: view.candidate,

@@ -16,7 +16,7 @@ use haldane::{
 use crate::{operator::Run, world::World};
 
 /// Drives a run until `done`, at most `limit` seconds.
-fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
+pub fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
     for _ in 0..limit {
         if done(run) {
             return;
@@ -27,7 +27,7 @@ fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
     panic!("not reached within {limit} s: {}; {:?}", now.display.message, run.state());
 }
 
-fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
+pub fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
     move |run| matches!(run.state(), Some(State::Idle { stable }) if stable.revision.0 == version)
 }
 

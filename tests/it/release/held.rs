@@ -16,7 +16,7 @@ use crate::harness::{SOON, eventually, pods};
 
 impl Shop {
     /// Returns when the Deployment is paused by the Release and at rest.
-    async fn hold(wish: Wish<'_>) -> Self {
+    pub async fn hold(wish: Wish<'_>) -> Self {
         let shop = Box::pin(Self::open()).await;
         shop.wish(wish).await;
         eventually(&format!("{}: the Deployment is held", shop.ns), SOON, async || {
@@ -31,7 +31,7 @@ impl Shop {
         self.api::<Deployment>().get("shop").await.expect("the Deployment")
     }
 
-    async fn paused(&self) -> bool {
+    pub async fn paused(&self) -> bool {
         let deployment = self.deployment().await;
         let labelled =
             deployment.labels().contains_key(names::PAUSED_BY) && deployment.labels().contains_key(names::HELD);
@@ -39,17 +39,17 @@ impl Shop {
     }
 
     /// As `kubectl set image`, `helm upgrade` and a GitOps sync do.
-    async fn set_image(&self, image: &str) {
+    pub async fn set_image(&self, image: &str) {
         let args = ["set", "image", "deployment/shop", &format!("app={image}")];
         self.plane.kubectl(&self.ns, &args).await;
     }
 
-    async fn image(&self) -> Option<String> {
+    pub async fn image(&self) -> Option<String> {
         self.deployment().await.spec?.template.spec?.containers.first()?.image.clone()
     }
 
     /// Returns when so many pods run, all of this image.
-    async fn only(&self, image: &str, count: usize) {
+    pub async fn only(&self, image: &str, count: usize) {
         eventually(&format!("{}: {count} pods of {image} and no others", self.ns), LONG, async || {
             let (of_image, all) = (self.pods_of(image).await.len(), self.pods().await);
             if of_image == count && all.len() == count { Ok(()) } else { Err(all) }
@@ -58,7 +58,7 @@ impl Shop {
     }
 
     /// A version that crashes in its step is taken back.
-    async fn refuse(&self, image: &str) {
+    pub async fn refuse(&self, image: &str) {
         self.agent.crash(pods::of_image(image));
         self.set_image(image).await;
         self.phase("shop", "RolledBack").await;

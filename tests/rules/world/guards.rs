@@ -148,6 +148,7 @@ impl World {
                 self.stable_template(scope)?;
                 Ok((self.kept.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Uid))
             }
+            Effect::ForgetTemplate => Ok(self.kept.is_some().then_some(Guard::Uid)),
             Effect::RestoreStable { unpause } => self.look_restore_stable(*unpause, scope),
             Effect::Unpause { any_template } => self.look_unpause(*any_template, scope),
             Effect::Pin { service, hash } => Ok(self.look_pin(service, Some(hash))),
