@@ -128,13 +128,9 @@ impl Retire {
     pub async fn carry_out(&self, stop: &CancellationToken, mut say: impl FnMut(&str)) -> anyhow::Result<Outcome> {
         let outcome = self.wait(stop, &mut say).await;
         let last = if matches!(outcome, Ok(Outcome::Home)) { Some(LAST_MARK) } else { None };
-        match self.leases().get_opt(&self.lease).await {
-            Ok(None) => {}
-            _ => {
-                if let Err(error) = self.mark(last).await {
-                    say(&format!("{error:#}; the mark of before counts for {} more", Span(MARK)));
-                }
-            }
+        let there = !matches!(self.leases().get_opt(&self.lease).await, Ok(None));
+        if there && let Err(error) = self.mark(last).await {
+            say(&format!("{error:#}; the mark of before counts for {} more", Span(MARK)));
         }
         outcome
     }
