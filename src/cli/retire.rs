@@ -31,7 +31,10 @@ use super::{
     render::{clean, clock as clock_time},
 };
 use crate::{
-    api::{Release, names, units::Span},
+    api::{
+        Release, names,
+        units::{At, Span},
+    },
     controller::{
         client::CALL_LIMIT,
         lease::{election::Record, record},
@@ -46,9 +49,10 @@ const RENEW: Duration = Duration::from_secs(15);
 const LAST_MARK: Duration = Duration::from_mins(10);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
-/// A lease that nobody holds is taken within a second; one whose holder is gone within six.
-const NOBODY: Duration = Duration::from_secs(5);
-const SILENT: Duration = Duration::from_secs(15);
+/// A leader renews its lease every two seconds; a pod that is restarted may take some more. Where it was not renewed for so long
+/// by the clock of this machine either, a few seconds are enough to be sure.
+const SILENT: Duration = Duration::from_secs(30);
+const SURE: Duration = Duration::from_secs(5);
 /// A request that was sent before the leader has read the mark has arrived by then, or never does.
 const LATE: Duration = Duration::from_secs(CALL_LIMIT.as_secs() + 1);
 
@@ -157,7 +161,7 @@ impl Retire {
             };
             let present = lease.as_ref().map(record).unwrap_or_default();
             leader.see(&present, now);
-            if leader.gone(&present, now) {
+            if leader.gone(&present, now, clock::now()) {
                 return Ok(if left.is_empty() { Outcome::Home } else { Outcome::NoLeader(left) });
             }
             if lease.is_some() && asked.as_ref().is_none_or(|(_, at)| now.duration_since(*at) >= RENEW) {
@@ -184,7 +188,7 @@ impl Retire {
             if home.is_some_and(|since| now.duration_since(since) >= LATE) {
                 return Ok(Outcome::Home);
             }
-            if over {
+            if over && home.is_none() {
                 return Ok(Outcome::Late(left));
             }
             if stop.run_until_cancelled(sleep(LOOK)).await.is_none() {
@@ -291,9 +295,9 @@ impl Leader {
         self.last = Some(present.clone());
     }
 
-    fn gone(&self, present: &Record, now: Instant) -> bool {
-        let patience = if present.holder.is_empty() { NOBODY } else { SILENT };
-        now.duration_since(self.alive) >= patience
+    fn gone(&self, present: &Record, now: Instant, wall: At) -> bool {
+        let old = present.renewed.is_none_or(|at| wall.since(At::new(at)) >= SILENT);
+        now.duration_since(self.alive) >= if old { SURE } else { SILENT }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The operator is uninstalled, and perhaps installed again: every Release goes home and stays what it is.
 
 use haldane::{
+    act::{effect::Effect, steps::steps},
     api::{
         notice::Reason,
         state::{CauseKind, State},
         status::Ended,
     },
-    decide::decide,
+    decide::{decide, goal::Goal},
+    observe::seen::{Leaving, Parting},
 };
 
 use crate::{
@@ -156,4 +158,23 @@ fn traffic_stays_on_the_only_ready_pods_and_it_is_told_why() {
         now.display.message
     );
     until(&mut run, 120, Run::is_left);
+}
+
+#[test]
+fn an_abandoned_release_writes_nothing_but_its_finalizer_and_tells_what_may_be_left() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, stepping);
+    let (past, mut seen) = (run.past(), run.seen());
+    seen.release.leaving = Some(Leaving::Deleted { at: seen.now, how: Parting::Abandoned });
+    let decision = decide(&run.world.spec, &past, &seen);
+    assert_eq!((&decision.goal, &decision.state), (&Goal::Abandoned, &past.state));
+    let stable = run.state().unwrap().stable().revision.clone();
+    assert_eq!(steps(&decision.goal, &stable, &seen), [Effect::DropFinalizer]);
+    let told = decision.memory.outbox.last().unwrap();
+    assert_eq!(told.reason, Reason::Abandoned);
+    for name in ["HTTPRoute app", "Service app", "Deployment app", "ReplicaSet app-r"] {
+        assert!(told.message.contains(name), "{name}: {}", told.message);
+    }
 }

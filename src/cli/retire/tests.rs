@@ -53,16 +53,23 @@ async fn who_is_left_is_named_with_the_last_resort() {
 
 #[test]
 fn a_lease_that_stands_still_has_no_leader() {
-    let start = clock::monotonic();
+    let (start, wall) = (clock::monotonic(), At::from_epoch(1_700_000_000.0).expect("a time"));
     let after = |s| start + Duration::from_secs(s);
-    let at = |holder: &str, n| Record { holder: holder.into(), transitions: n, ..Record::default() };
+    let at = |holder: &str, renewed: u64| Record {
+        holder: holder.into(),
+        renewed: Some(wall.plus(Duration::from_secs(renewed)).timestamp()),
+        ..Record::default()
+    };
     let mut leader = Leader { last: None, alive: start };
-    leader.see(&at("a", 1), start);
-    assert!(!leader.gone(&at("a", 1), after(14)));
-    assert!(leader.gone(&at("a", 1), after(15)));
-    leader.see(&at("a", 2), after(14));
-    assert!(!leader.gone(&at("a", 2), after(28)));
-    // Given back and not taken.
-    leader.see(&at("", 2), after(20));
-    assert!(leader.gone(&at("", 2), after(20)) && !leader.gone(&at("b", 3), after(20)));
+    leader.see(&at("a", 0), start);
+    assert!(!leader.gone(&at("a", 0), after(29), wall.plus(Duration::from_secs(29))));
+    assert!(leader.gone(&at("a", 0), after(30), wall.plus(Duration::from_secs(30))));
+    // It lives, though its clock is far behind ours.
+    let ahead = wall.plus(Duration::from_hours(1));
+    leader.see(&at("a", 2), after(2));
+    assert!(!leader.gone(&at("a", 2), after(6), ahead));
+    // Given back and not taken: nobody for long, or only for a moment.
+    leader.see(&at("", 3), after(7));
+    assert!(leader.gone(&at("", 3), after(7), ahead) && !leader.gone(&at("", 3), after(7), wall));
+    assert!(leader.gone(&Record::default(), after(7), wall), "there is no lease at all");
 }

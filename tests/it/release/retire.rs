@@ -190,7 +190,7 @@ async fn without_an_operator_it_is_said_at_once() {
     shop.uninstall();
     sleep(Duration::from_secs(3)).await; // gives the lease back
     let (outcome, said) =
-        timeout(Duration::from_secs(30), shop.retire(LONG)).await.expect("long before its time is over");
+        timeout(Duration::from_secs(60), shop.retire(LONG)).await.expect("long before its time is over");
     assert!(matches!(&outcome, Outcome::NoLeader(left) if left.len() == 1), "{outcome:?}: {said:?}");
 
     // The last resort; then there is nothing to bring home.
