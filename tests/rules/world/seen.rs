@@ -8,8 +8,8 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen, RouteSeen,
-        Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
+        Asked, CandidateSet, Feed, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
+        ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
     },
 };
 
