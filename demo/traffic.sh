@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 for part in lib release environment; do source "$here/$part.sh"; done
 
-kinds=(httproute held replicas virtualservice subsets)
+kinds=(httproute held grpcroute virtualservice subsets replicas)
 [ -z "${KINDS:-}" ] || read -ra kinds <<<"$KINDS"
 cycles=${1:-200}
 each=$(((cycles + ${#kinds[@]} - 1) / ${#kinds[@]}))
@@ -23,7 +23,7 @@ finish() {
   [ ${#workers[@]} -eq 0 ] || kill "${workers[@]}" 2>/dev/null || true
   for pid in "$work"/loads/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done
   if [ $code -ne 0 ] && [ -n "${KUBECONFIG:-}" ]; then
-    { kubectl get releases,deployments,replicasets,pods,services,httproutes,virtualservices -A -o wide
+    { kubectl get releases,deployments,replicasets,pods,services,httproutes,grpcroutes,virtualservices -A -o wide
       kubectl get releases -A -o yaml
       kubectl -n haldane-system logs -l app.kubernetes.io/name=haldane --prefix --tail=400; } >"$work/scene.log" 2>&1 || true
     say "the scene of the failure is kept in $work/scene.log"
@@ -53,6 +53,7 @@ picture() { # all that is the user's, without the number of the object's version
     k get deployment checkout -o json | jq -Sc '.spec | del(.template.spec.containers[0].image, .paused)'
     case $kind in
       httproute | held) k get httproute checkout -o json | jq -Sc .spec ;;
+      grpcroute) k get grpcroute checkout -o json | jq -Sc .spec ;;
       virtualservice) k get virtualservice checkout -o json | jq -Sc .spec ;;
       subsets) k get virtualservice checkout -o json | jq -Sc .spec; k get destinationrule checkout -o json | jq -Sc .spec ;;
     esac
@@ -67,6 +68,7 @@ release_yaml() { # release_yaml VERSION: the Release that asks for it, or that h
       checks: {provider: "prometheus", errorRate: {max: "5%", for: "2s"}, minRequests: 5, warmUp: "1s", sequential: {requireProof: false}},
       traffic: ({services: ["checkout"]} + ({
         httproute: {routes: [{name: "checkout"}]}, held: {routes: [{name: "checkout"}]},
+        grpcroute: {routes: [{kind: "GRPCRoute", name: "checkout"}]},
         virtualservice: {routes: [{group: "networking.istio.io", kind: "VirtualService", name: "checkout"}]},
         subsets: {routes: [{group: "networking.istio.io", kind: "VirtualService", name: "checkout"}]}
       }[$kind] // {}))

@@ -74,7 +74,10 @@ fn the_operator_gets_no_wildcard_and_no_secrets_of_others() {
         verbs
     };
     assert_eq!(writes("deployments"), ["patch"], "a Deployment is the user's: never created, never deleted");
-    assert_eq!(writes("httproutes"), ["patch"]);
+    for route in ["httproutes", "grpcroutes", "virtualservices"] {
+        assert_eq!(writes(route), ["patch"], "a route is the user's: never created, never deleted");
+    }
+    assert_eq!(writes("destinationrules"), ["create", "delete", "patch"], "copies for the canary Service");
     assert_eq!(writes("pods"), ["delete"], "one bad pod of a candidate; the policy haldane-pods keeps it to such");
     assert!(writes("releaseactions").is_empty(), "orders are for people");
 }
@@ -145,7 +148,7 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
 fn retire_job() -> Value {
     let objects = documents(include_str!("../deploy/retire.yaml"));
     assert_eq!(objects.len(), 1, "one Job and nothing else");
-    objects.into_iter().next().expect("a Job")
+    objects[0].clone()
 }
 
 #[test]

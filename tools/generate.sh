@@ -20,5 +20,6 @@ sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$vers
 template() { "$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true "$@"; }
 template --no-hooks >deploy/install.yaml
 template --show-only templates/retire-job.yaml >deploy/retire.yaml
-sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/install.yaml deploy/retire.yaml
+template --set policies.holdAtChange=true --show-only templates/policy-hold-at-change.yaml >deploy/hold-at-change.yaml
+sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/*.yaml
 "$haldane" crd --docs >docs/reference.md

@@ -14,8 +14,14 @@ pub enum Effect {
     Unpause {
         any_template: bool,
     },
-    /// The pause of a Deployment that is held between releases too, its user's own included.
+    /// From now on a change of the Deployment's template waits for us: the mark of it, and where nobody else sees to that the
+    /// pause, a pause of its user taken over.
     Hold,
+    /// Un-paused, all our marks off, and if the template is not the stable one that in the same write; `rolling`: its user
+    /// rolls it out, and it stays.
+    LetGo {
+        rolling: bool,
+    },
     /// The stable template into a `ControllerRevision` of ours, for the day on which its ReplicaSet is gone.
     KeepTemplate,
     /// What was kept goes: the operator is uninstalled, and the Release that would take it along stays.
@@ -35,6 +41,12 @@ pub enum Effect {
     /// `<service>-canary`, selecting the candidate by its hash.
     CreateCanaryService {
         service: String,
+    },
+    /// `<service>-canary` to the pods of this hash, the stable ones: what a gateway that does not follow its route still sends
+    /// there, they answer.
+    TurnCanaryService {
+        service: String,
+        hash: String,
     },
     DeleteCanaryService {
         service: String,

@@ -20,27 +20,50 @@ use super::{
 use crate::{
     api::{Release, names},
     error::{Error, Result},
-    observe::{raw, template},
+    observe::{raw, seen::Hold, template},
 };
 
-/// `spec.paused = true` with our label. A pause of the user is taken over: without images the Release says that the
-/// Deployment is held.
+/// The mark that the Deployment is held, and `spec.paused = true` where no policy pauses it in time. A pause of the user is
+/// taken over: without images the Release says that the Deployment is held.
 pub async fn hold(scope: &Scope<'_>) -> Result<()> {
     let what = format!("holding Deployment {}", scope.target);
     let deployment = scope.deployment().await?;
     if !raw::observed(&deployment) {
         return Err(not_yet(what, "its controller has not seen it as it is now"));
     }
-    let revision = template::revision(raw::pod_template(&deployment));
+    let (paused, always) = (raw::paused(&deployment), scope.hold == Hold::Always);
+    let stable = template::revision(raw::pod_template(&deployment)) == scope.stable.revision;
+    if !paused && !stable {
+        return Err(Error::Stale(format!("the template of Deployment {}", scope.target)));
+    }
     let mut edit = Edit::of(&deployment);
-    if !raw::paused(&deployment) {
-        if revision != scope.stable.revision {
-            return Err(Error::Stale(format!("the template of Deployment {}", scope.target)));
-        }
+    edit.labels(&deployment, &[(names::HELD, Some(names::label_value(scope.release)))]);
+    if always && !paused {
         edit.add(&["spec", "paused"], true);
     }
-    let held = (names::HELD, Some(names::label_value(scope.release)));
-    edit.labels(&deployment, &[(names::PAUSED_BY, Some(scope.release_uid)), held]);
+    if always || paused && !stable {
+        edit.labels(&deployment, &[(names::PAUSED_BY, Some(scope.release_uid))]);
+    }
+    edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
+}
+
+/// The Deployment is its user's alone again: un-paused, without a mark of ours, and with the stable template if what it asks
+/// for was never released. `rolling`: it rolls that out already, and goes on with it.
+pub async fn let_go(scope: &Scope<'_>, rolling: bool) -> Result<()> {
+    let what = format!("letting Deployment {} go", scope.target);
+    let deployment = scope.deployment().await?;
+    if let Some(id) = deployment.labels().get(names::HANDOVER) {
+        return Err(refused(what, format!("the hand-over of {id} has begun and is not finished")));
+    }
+    let mut edit = Edit::of(&deployment);
+    if raw::paused(&deployment) && deployment.labels().contains_key(names::PAUSED_BY) {
+        if !rolling && template::revision(raw::pod_template(&deployment)) != scope.stable.revision {
+            edit.replace(&["spec", "template"], stable_template(scope, &deployment, &what).await?);
+        }
+        no_pins(scope, &deployment, &what).await?;
+        edit.remove(&["spec", "paused"]);
+    }
+    edit.labels(&deployment, &[(names::PAUSED_BY, None), (names::HELD, None)]);
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
 }
 
@@ -129,7 +152,7 @@ pub async fn restore_stable(scope: &Scope<'_>, unpause: bool) -> Result<()> {
         if raw::paused(&deployment) {
             edit.remove(&["spec", "paused"]);
         }
-        edit.labels(&deployment, &[(names::PAUSED_BY, None), (names::HELD, None)]);
+        edit.labels(&deployment, &[(names::PAUSED_BY, None)]);
     }
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
 }

@@ -3,7 +3,7 @@
 use super::{effect::Effect, steps::take_back};
 use crate::{
     api::state::Revision,
-    observe::seen::{Owner, Seen, Side, Target, Workload},
+    observe::seen::{Hold, Owner, Seen, Side, Target, Workload},
 };
 
 /// The next writes on the way home. `leaving`: the Release or the operator goes, so the Deployment is un-paused even if its
@@ -71,40 +71,47 @@ fn with_workload(workload: &Workload, stable: &Revision, seen: &Seen, leaving: b
         plan.push(Effect::FinishHandOver);
     } else if halted && (leaving || finished || workload.revision == *stable) {
         plan.push(Effect::Unpause { any_template: leaving });
-    } else if workload.held {
+    } else if workload.held() || leaving && workload.marked_held {
         plan.extend(hold(workload, stable, seen, leaving));
     }
 }
 
-/// A Deployment whose template says what is wanted is paused between releases, so that a change of it waits for us.
+/// A Deployment whose template says what is wanted waits with each change of it for us.
 fn hold(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool) -> Option<Effect> {
-    let ours = workload.paused && workload.paused_by_us;
-    let wants_stable = workload.revision == *stable;
-    if ours && workload.left(stable) {
-        return Some(Effect::Unpause { any_template: true }); // somebody began that roll, and half of it helps nobody
-    }
+    let (ours, wants_stable) = (workload.paused_by_us(), workload.revision == *stable);
+    let rolling = ours && workload.left(stable); // somebody began that roll, and half of it helps nobody
     if leaving {
-        // Un-pausing alone would roll out what was never proven.
-        let back = if wants_stable { Effect::Unpause { any_template: false } } else { restore(true) };
         let kept = seen.release.uninstalled() && workload.kept.is_some();
-        return if ours { Some(back) } else { kept.then_some(Effect::ForgetTemplate) };
+        let marked = ours || workload.marked_held;
+        return if marked { Some(Effect::LetGo { rolling }) } else { kept.then_some(Effect::ForgetTemplate) };
+    }
+    if rolling {
+        return Some(Effect::Unpause { any_template: true });
     }
     if !workload.observed {
         return None;
     }
-    if !ours {
+    let enough = match workload.hold {
+        Hold::No => return None,
+        Hold::Always => ours && workload.marked_held,
+        Hold::AtChange => workload.marked_held && (ours || !workload.paused || wants_stable),
+    };
+    if !enough {
         let settled = workload.settled && workload.wanted > 0 && (wants_stable || workload.paused);
         let next = if seen.release.finalizer { Effect::Hold } else { Effect::AddFinalizer };
         return settled.then_some(next);
     }
-    if !workload.sets.iter().any(|s| s.revision == *stable) {
+    if ours && !workload.sets.iter().any(|s| s.revision == *stable) {
         // A paused Deployment starts no ReplicaSet: whoever deleted the stable one has ended all pods.
         return Some(if wants_stable { Effect::Unpause { any_template: false } } else { restore(true) });
     }
-    if workload.wanted == 0 && !wants_stable {
+    if ours && workload.wanted == 0 && !wants_stable {
         // Scaled up again, it would start its newest ReplicaSet.
         let newest = workload.sets.iter().max_by_key(|s| s.created_at);
         return newest.filter(|s| s.revision != *stable).map(|_| restore(false));
+    }
+    if ours && wants_stable && workload.hold == Hold::AtChange {
+        return Some(Effect::Unpause { any_template: false }); // the change was taken back, or released
     }
     (workload.kept.as_ref() != Some(stable)).then_some(Effect::KeepTemplate)
 }
@@ -139,11 +146,11 @@ fn restore_traffic(seen: &Seen, plan: &mut Vec<Effect>) -> bool {
         }
         return false;
     }
-    if !seen.confirmed() && seen.services.iter().any(|s| s.canary_service) {
+    if !seen.confirmed() && seen.services.iter().any(|s| s.canary_service || s.canary_left) {
         return false;
     }
     for service in &seen.services {
-        if service.canary_service {
+        if service.canary_service || service.canary_left {
             plan.push(Effect::DeleteCanaryService { service: service.name.clone() });
         }
         if service.pin.is_some() {

@@ -26,6 +26,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
         Effect::Pause => workload::pause(scope).await,
         Effect::Unpause { any_template } => workload::unpause(scope, *any_template).await,
         Effect::Hold => hold::hold(scope).await,
+        Effect::LetGo { rolling } => hold::let_go(scope, *rolling).await,
         Effect::KeepTemplate => hold::keep_template(scope).await,
         Effect::ForgetTemplate => hold::forget_template(scope).await,
         Effect::RestoreStable { unpause } => hold::restore_stable(scope, *unpause).await,
@@ -35,6 +36,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
             let candidate = scope.candidate("creating a canary Service")?;
             traffic::canary::create(scope, service, &crate::api::names::candidate_hash(&candidate.id)).await
         }
+        Effect::TurnCanaryService { service, hash } => traffic::canary::turn(scope, service, hash).await,
         Effect::DeleteCanaryService { service } => traffic::canary::delete(scope, service).await,
         Effect::CreateCandidate => workload::create_candidate(scope).await,
         Effect::ScaleCandidate { size } => workload::scale_candidate(scope, *size).await,

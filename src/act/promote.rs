@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::names,
     error::{Error, Result},
-    observe::{raw, template},
+    observe::{raw, seen::Hold, template},
 };
 
 /// How many pods the Deployment wanted when the ReplicaSet was last sized; saturated means that the two agree.
@@ -172,7 +172,7 @@ pub async fn restore_template(scope: &Scope<'_>) -> Result<()> {
     let what = format!("restoring the stable template of Deployment {}", scope.target);
     let deployment = scope.deployment().await?;
     // Of a held Deployment the template is the user's, and he may have proposed it long before; but for an undo.
-    let ours = !scope.held || scope.candidate.is_some_and(|c| c.undo);
+    let ours = scope.hold == Hold::No || scope.candidate.is_some_and(|c| c.undo);
     if !deployment.labels().contains_key(names::HANDOVER) {
         let present = template::revision(raw::pod_template(&deployment));
         if !ours || present == scope.stable.revision {
@@ -269,7 +269,7 @@ pub async fn finish_hand_over(scope: &Scope<'_>) -> Result<()> {
 
     let mut edit = Edit::of(&deployment);
     give_back(&mut edit, &deployment, &what)?;
-    if !scope.held {
+    if scope.hold != Hold::Always {
         edit.remove(&["spec", "paused"]).labels(&deployment, &[(names::PAUSED_BY, None)]);
     }
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await?;

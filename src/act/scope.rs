@@ -2,7 +2,10 @@
 
 use kube::Client;
 
-use crate::api::state::{Candidate, PinnedTraffic, Version};
+use crate::{
+    api::state::{Candidate, PinnedTraffic, Version},
+    observe::seen::Hold,
+};
 
 /// The release a write belongs to. The client refuses writes without leadership and ends every call in time.
 #[derive(Clone)]
@@ -15,8 +18,8 @@ pub struct Scope<'a> {
     /// The Deployment's name and UID; a namesake with another UID is never written to.
     pub target: &'a str,
     pub target_uid: &'a str,
-    /// The Deployment's template is its user's wish, and stays paused between releases.
-    pub held: bool,
+    /// What keeps the Deployment from rolling out what its template says.
+    pub hold: Hold,
     pub stable: &'a Version,
     pub candidate: Option<&'a Candidate>,
     /// Services, routes and header: as pinned, or as the Release names them where nothing is.

@@ -38,11 +38,16 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
         Goal::AtRest => home::steps(stable, seen, false, &mut plan),
         Goal::Gone { told } => {
             home::steps(stable, seen, true, &mut plan);
-            if seen.is_left() && *told {
+            if seen.is_let_go() && *told {
                 plan.extend(drop_finalizer(seen));
             }
         }
-        Goal::Withdraw { candidate } => withdraw(candidate, stable, seen, &mut plan),
+        Goal::Withdraw { candidate, turned } => {
+            withdraw(candidate, stable, seen, &mut plan);
+            if *turned {
+                turn(stable, seen, &mut plan);
+            }
+        }
         Goal::Canary { candidate, step, share, smoke } => {
             let world = World { candidate, stable, seen };
             let _ = canary(&world, step, *share, &mut plan);
@@ -133,7 +138,7 @@ fn canary(world: &World<'_>, step: &crate::api::plan::Step, share: Share, plan: 
             }
             _ => {}
         }
-        if routed && !service.canary_service {
+        if routed && !(service.canary_service && service.rules_copied) {
             plan.push(Effect::CreateCanaryService { service: service.name.clone() });
         }
     }
@@ -182,7 +187,7 @@ fn raise(world: &World<'_>, weight: u32, share: Share, carried: bool, plan: &mut
     }
     let Target::Found(workload) = &seen.target else { return };
     let need = sizes::carrying(weight, Need::of(workload, seen.now, &seen.pods).least).max(1);
-    if seen.services.iter().any(|s| !s.canary_service || s.canary_endpoints < need) {
+    if seen.services.iter().any(|s| !s.canary_service || !s.rules_copied || s.canary_endpoints < need) {
         return;
     }
     let header = candidate.traffic.header.is_some();
@@ -275,7 +280,7 @@ fn give_back(world: &World<'_>, plan: &mut Vec<Effect>) -> Flow {
         || workload.sets.iter().any(|s| s.hash == set.hash && s.size == workload.wanted);
     let others = !finished && workload.sets.iter().any(|s| s.hash != set.hash && s.size > 0);
     for service in &seen.services {
-        if service.canary_service {
+        if service.canary_service || service.canary_left {
             plan.push(Effect::DeleteCanaryService { service: service.name.clone() });
         }
         if service.pin.is_some() && !others {
@@ -331,6 +336,15 @@ fn withdraw(candidate: &Candidate, stable: &Revision, seen: &Seen, plan: &mut Ve
     {
         // Kept connections do not follow a pin: only the end of the pod ends them.
         plan.push(Effect::DeleteCandidate);
+    }
+}
+
+/// The canary Services to the stable pods.
+fn turn(stable: &Revision, seen: &Seen, plan: &mut Vec<Effect>) {
+    let hash = seen.target.found().and_then(|workload| workload.hash_of(stable));
+    let Some(hash) = hash.filter(|_| seen.ready(Side::Stable) > 0) else { return };
+    for service in seen.services.iter().filter(|s| s.canary_service) {
+        plan.push(Effect::TurnCanaryService { service: service.name.clone(), hash: hash.to_owned() });
     }
 }
 

@@ -58,7 +58,7 @@ pub async fn unpause(scope: &Scope<'_>, any_template: bool) -> Result<()> {
     if raw::paused(&deployment) {
         edit.remove(&["spec", "paused"]);
     }
-    edit.labels(&deployment, &[(names::PAUSED_BY, None), (names::HELD, None)]);
+    edit.labels(&deployment, &[(names::PAUSED_BY, None)]);
     edit.send(&raw::deployments(&scope.client, scope.namespace), &deployment, &what).await.map(drop)
 }
 

@@ -50,6 +50,12 @@ pub const SMOKE: &str = "haldane.dev/smoke";
 /// Who writes, as the API server records it.
 pub const FIELD_MANAGER: &str = "haldane";
 
+/// Whether the Release of this name created an object. The name decides, not its UID: a Release that was deleted and
+/// created again must be able to clean up.
+pub fn created_by(object: &impl kube::ResourceExt, release: &str) -> bool {
+    object.annotations().get(RELEASE).is_some_and(|name| name == release)
+}
+
 /// A value as a label may hold it: at most 63 characters, ending in a letter or digit.
 pub fn label_value(name: &str) -> &str {
     let cut = name.char_indices().nth(63).map_or(name, |(at, _)| &name[..at]);

@@ -1,6 +1,6 @@
 //! `Release`: one workload and the version it should run. What people write.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -117,18 +117,29 @@ pub struct Traffic {
 /// A route of the Release's namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(self.kind in ['HTTPRoute', 'GRPCRoute']) || self.group == 'gateway.networking.k8s.io'").message("spec.traffic.routes[].group must be gateway.networking.k8s.io for an HTTPRoute or a GRPCRoute"))]
+#[x_kube(validation = Rule::new("self.kind != 'VirtualService' || self.group == 'networking.istio.io'").message("spec.traffic.routes[].group must be networking.istio.io for a VirtualService"))]
 pub struct RouteRef {
-    /// `gateway.networking.k8s.io`.
+    /// `gateway.networking.k8s.io`, or `networking.istio.io` for a VirtualService.
     #[serde(default = "gateway_group")]
-    #[x_kube(validation = Rule::new("self == 'gateway.networking.k8s.io'").message("spec.traffic.routes[].group must be gateway.networking.k8s.io"))]
+    #[schemars(length(max = 253))]
     pub group: String,
-    /// `HTTPRoute`.
+    /// `HTTPRoute`, `GRPCRoute` or `VirtualService`.
     #[serde(default = "http_route")]
-    #[x_kube(validation = Rule::new("self == 'HTTPRoute'").message("spec.traffic.routes[].kind must be HTTPRoute"))]
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = Rule::new("!(self in ['TCPRoute', 'TLSRoute', 'UDPRoute'])").message("spec.traffic.routes[].kind: a TCPRoute, TLSRoute or UDPRoute carries connections, which cannot be divided by request or header nor judged by their answers; name the HTTPRoute, GRPCRoute or VirtualService that sends to the Service, or leave out spec.traffic.routes to split by the number of pods"))]
+    #[x_kube(validation = Rule::new("self != 'Ingress'").message("spec.traffic.routes[].kind: an Ingress has no weights to divide its traffic by; name an HTTPRoute, GRPCRoute or VirtualService, or leave out spec.traffic.routes to split by the number of pods"))]
+    #[x_kube(validation = Rule::new("self in ['HTTPRoute', 'GRPCRoute', 'VirtualService', 'TCPRoute', 'TLSRoute', 'UDPRoute', 'Ingress']").message("spec.traffic.routes[].kind must be HTTPRoute, GRPCRoute or VirtualService"))]
     pub kind: String,
     /// The route's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+impl fmt::Display for RouteRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
 }
 
 fn gateway_group() -> String {

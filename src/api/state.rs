@@ -143,6 +143,9 @@ pub struct Report {
     /// When the gateway had accepted it and the endpoints had followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<At>,
+    /// When the canary Services were turned to the stable pods, because the gateway had not confirmed weight 0 in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_at: Option<At>,
     /// When request counters had shown that nothing reaches the candidate any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<At>,
@@ -161,6 +164,7 @@ impl Report {
             decided_at,
             written_at: None,
             confirmed_at: None,
+            turned_at: None,
             proven_at: None,
             proof: Proof::Pending,
             recovered_at: None,

@@ -269,9 +269,9 @@ impl Retire {
             lines.push("The last resort is to let go of them by hand:".into());
             lines.extend(commands.into_iter().map(|command| format!("  {command}")));
             lines.push(
-                "That leaves behind, as they are now: the -canary backends in their HTTPRoutes and the Services of that name, \
-                 pod-template-hash in the selectors of their Services, spec.paused of their Deployments, and ReplicaSets \
-                 labelled haldane.dev/release. Then uninstall with: helm uninstall --no-hooks"
+                "That leaves behind, as they are now: the -canary backends in their routes and the Services of that name, \
+                 pod-template-hash in the selectors of their Services, spec.paused of their Deployments, and ReplicaSets and \
+                 DestinationRules labelled haldane.dev/release. Then uninstall with: helm uninstall --no-hooks"
                     .into(),
             );
         }

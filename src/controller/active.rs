@@ -9,14 +9,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 
 use super::context::Key;
-use crate::api::{Release, State};
+use crate::api::{
+    Release, State,
+    release::RouteRef,
+    routes::{self, destination_rule},
+};
 
 /// The names a Release in progress depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     pub deployment: String,
     pub services: BTreeSet<String>,
-    pub routes: BTreeSet<String>,
+    pub routes: BTreeSet<RouteRef>,
 }
 
 impl Interest {
@@ -26,20 +30,35 @@ impl Interest {
         Some(Self {
             deployment: release.spec.target_ref.name.clone(),
             services: traffic.services.iter().cloned().collect(),
-            routes: traffic.routes.iter().map(|r| r.name.clone()).collect(),
+            routes: traffic.routes.iter().cloned().collect(),
         })
+    }
+
+    /// The kinds beside the usual ones that are worth a watch: those of its routes, and what these may need.
+    pub fn kinds(&self) -> BTreeSet<Extra> {
+        let routes: Vec<RouteRef> = self.routes.iter().cloned().collect();
+        let kinds = routes.iter().filter_map(|r| Some(Extra::Route(routes::kind(r)?.resource().kind)));
+        kinds.chain(destination_rule::concern(&routes).then_some(Extra::DestinationRule)).collect()
     }
 }
 
 /// The kinds watched in namespaces with something under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Near {
     ReplicaSet,
     Pod,
     Service,
     EndpointSlice,
-    HttpRoute,
     Job,
+    Extra(Extra),
+}
+
+/// Kinds that not every cluster has: watched where a Release names one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extra {
+    /// Of this kind.
+    Route(String),
+    DestinationRule,
 }
 
 type Namespaces = BTreeMap<String, BTreeMap<String, Interest>>;
@@ -89,7 +108,7 @@ impl Active {
     }
 
     /// The Releases that want to know of a change of this object.
-    pub fn touched(&self, near: Near, meta: &ObjectMeta) -> Vec<Key> {
+    pub fn touched(&self, near: &Near, meta: &ObjectMeta) -> Vec<Key> {
         let namespace = meta.namespace.clone().unwrap_or_default();
         let namespaces = self.0.borrow();
         let Some(releases) = namespaces.get(&namespace) else { return Vec::new() };
@@ -102,7 +121,7 @@ impl Active {
 }
 
 /// By name and owner, as cheaply as possible. A false alarm costs one pass that writes nothing.
-fn concerns(near: Near, meta: &ObjectMeta, release: &str, interest: &Interest) -> bool {
+fn concerns(near: &Near, meta: &ObjectMeta, release: &str, interest: &Interest) -> bool {
     let name = meta.name.as_deref().unwrap_or_default();
     let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
     let of_deployment = |name: &str| name.strip_prefix(&interest.deployment).is_some_and(|rest| rest.starts_with('-'));
@@ -114,7 +133,8 @@ fn concerns(near: Near, meta: &ObjectMeta, release: &str, interest: &Interest) -
         Near::ReplicaSet | Near::Pod => of_deployment(name),
         Near::Service => service(name),
         Near::EndpointSlice => label("kubernetes.io/service-name").is_some_and(service),
-        Near::HttpRoute => interest.routes.contains(name),
+        Near::Extra(Extra::Route(kind)) => interest.routes.iter().any(|r| r.kind == *kind && r.name == name),
+        Near::Extra(Extra::DestinationRule) => interest.kinds().contains(&Extra::DestinationRule),
         Near::Job => {
             // A label holds 63 characters at most; a longer name of a Release is cut there.
             label("haldane.dev/release").is_some_and(|value| release.starts_with(value) && !value.is_empty())
@@ -135,6 +155,21 @@ mod tests {
         }
     }
 
+    fn route(kind: &str, name: &str) -> RouteRef {
+        let group = if kind == "VirtualService" { "networking.istio.io" } else { "gateway.networking.k8s.io" };
+        RouteRef { group: group.into(), kind: kind.into(), name: name.into() }
+    }
+
+    #[test]
+    fn only_the_kinds_that_a_release_names_are_watched() {
+        let of = |routes: &[RouteRef]| Interest { routes: routes.iter().cloned().collect(), ..Interest::default() };
+        let kind = |kind: &str| Extra::Route(kind.into());
+        assert!(of(&[]).kinds().is_empty());
+        assert_eq!(of(&[route("GRPCRoute", "a"), route("GRPCRoute", "b")]).kinds(), [kind("GRPCRoute")].into());
+        let istio = of(&[route("VirtualService", "a"), route("HTTPRoute", "a")]);
+        assert_eq!(istio.kinds(), [kind("VirtualService"), kind("HTTPRoute"), Extra::DestinationRule].into());
+    }
+
     #[test]
     fn only_releases_that_depend_on_an_object_hear_of_it() {
         let active = Active::default();
@@ -142,10 +177,11 @@ mod tests {
         let interest = Interest {
             deployment: "checkout".into(),
             services: ["web".into()].into(),
-            routes: ["front".into()].into(),
+            routes: [route("HTTPRoute", "front")].into(),
         };
         active.set(&key, Some(interest.clone()));
-        let hears = |near, name: &str, labels: &[(&str, &str)]| !active.touched(near, &meta(name, labels)).is_empty();
+        let hears = |near, name: &str, labels: &[(&str, &str)]| !active.touched(&near, &meta(name, labels)).is_empty();
+        let of = |kind: &str| Near::Extra(Extra::Route(kind.into()));
         assert!(hears(Near::ReplicaSet, "checkout-r0123456789", &[]));
         assert!(hears(Near::Pod, "checkout-r0123456789-abcde", &[]));
         assert!(!hears(Near::Pod, "checkouts-1", &[]));
@@ -154,13 +190,15 @@ mod tests {
         assert!(!hears(Near::Service, "api", &[]));
         assert!(hears(Near::EndpointSlice, "web-x1", &[("kubernetes.io/service-name", "web-canary")]));
         assert!(!hears(Near::EndpointSlice, "web-x1", &[]));
-        assert!(hears(Near::HttpRoute, "front", &[]) && !hears(Near::HttpRoute, "back", &[]));
+        assert!(hears(of("HTTPRoute"), "front", &[]) && !hears(of("HTTPRoute"), "back", &[]));
+        assert!(!hears(of("GRPCRoute"), "front", &[]), "a namesake of another kind");
+        assert!(!hears(Near::Extra(Extra::DestinationRule), "web", &[]));
         assert!(hears(Near::Job, "smoke", &[("haldane.dev/release", "checkout")]));
         assert!(!hears(Near::Job, "smoke", &[("haldane.dev/release", "")]));
 
         let mut elsewhere = meta("web", &[]);
         elsewhere.namespace = Some("other".into());
-        assert!(active.touched(Near::Service, &elsewhere).is_empty());
+        assert!(active.touched(&Near::Service, &elsewhere).is_empty());
 
         let mut changes = active.changes();
         changes.mark_unchanged();

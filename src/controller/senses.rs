@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{Notifier, Release, State, provider::allows},
     observe::{
-        clock, orders,
+        clock, holding, orders,
         probe::{Asked, Checkup, Prober, merge},
         prometheus::{own::Own, presets::Family},
         seen::{Blind, Feed, Pod, Probe, Side},
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// How long the answer whether orders are proven is believed.
+/// How long the answer is believed whether a policy stands.
 const FRESH: Duration = Duration::from_secs(30);
 
 /// Samples, health checks, providers and notifiers.
@@ -35,7 +35,26 @@ pub struct Senses {
     sampler: Sampler,
     prober: Prober,
     preflights: Preflights,
-    proven: Mutex<Option<(bool, Instant)>>,
+    proven: Stands,
+    at_change: Stands,
+}
+
+/// Whether a policy stands, and when that was asked.
+#[derive(Default)]
+struct Stands(Mutex<Option<(bool, Instant)>>);
+
+impl Stands {
+    /// What `ask` says, or said a moment ago; where it says nothing, what it said last. `false`: it never said anything.
+    async fn known(&self, ask: impl Future<Output = Option<bool>>) -> bool {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some((stands, at)) if at.elapsed() < FRESH => return stands,
+            _ => {}
+        }
+        let stands = ask.await.or(known.map(|(stands, _)| stands)).unwrap_or(false);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stands, clock::monotonic()));
+        stands
+    }
 }
 
 impl Senses {
@@ -53,7 +72,8 @@ impl Senses {
             providers,
             client,
             operator_namespace: operator_namespace.to_owned(),
-            proven: Mutex::default(),
+            proven: Stands::default(),
+            at_change: Stands::default(),
         })
     }
 
@@ -181,15 +201,12 @@ impl Senses {
 
     /// Whether the API server proves who orders.
     pub async fn orders_proven(&self) -> bool {
-        let known = *self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((proven, at)) = known
-            && at.elapsed() < FRESH
-        {
-            return proven;
-        }
-        let proven = orders::proven(&self.client).await;
-        *self.proven.lock().unwrap_or_else(PoisonError::into_inner) = Some((proven, clock::monotonic()));
-        proven
+        self.proven.known(async { Some(orders::proven(&self.client).await) }).await
+    }
+
+    /// Whether the API server pauses held Deployments in the request that changes them.
+    pub async fn holds_at_change(&self) -> bool {
+        self.at_change.known(holding::at_change(&self.client)).await
     }
 }
 

@@ -19,7 +19,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    api::{ApiResource, DynamicObject, PartialObjectMeta},
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
@@ -33,11 +33,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{
-    active::{Active, Near},
+    active::{Active, Extra, Interest, Near},
     context::{Key, Kicks},
 };
 use crate::{
-    api::{Release, ReleaseAction, action::ActionType},
+    api::{
+        Release, ReleaseAction,
+        action::ActionType,
+        routes::{self, destination_rule},
+    },
     observe::orders,
 };
 
@@ -96,23 +100,37 @@ where
     }
 }
 
+/// What is watched of a namespace: the kinds that every cluster has, or one that a route of it needs.
+type Ground = (String, Option<Extra>);
+
+fn grounds(namespace: &str, releases: &BTreeMap<String, Interest>) -> Vec<Ground> {
+    let extra = releases.values().flat_map(Interest::kinds).map(Some);
+    std::iter::once(None).chain(extra).map(|extra| (namespace.to_owned(), extra)).collect()
+}
+
 /// Keeps the namespaces with something under way watched, and only those.
 pub async fn near(client: Client, active: Active, kicks: Kicks) {
     let mut list = active.changes();
-    let mut running: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    let mut running: BTreeMap<Ground, CancellationToken> = BTreeMap::new();
     loop {
-        let wanted: BTreeSet<String> = list.borrow_and_update().keys().cloned().collect();
-        for namespace in &wanted {
-            running.entry(namespace.clone()).or_insert_with(|| {
-                info!(namespace, "watching");
+        let wanted: BTreeSet<Ground> = list.borrow_and_update().iter().flat_map(|(ns, all)| grounds(ns, all)).collect();
+        for ground in &wanted {
+            running.entry(ground.clone()).or_insert_with(|| {
+                let (namespace, extra) = ground.clone();
+                info!(namespace, ?extra, "watching");
                 let stop = CancellationToken::new();
-                let work = namespace_of(client.clone(), namespace.clone(), active.clone(), kicks.clone());
-                let until = stop.clone();
-                tokio::spawn(async move { until.run_until_cancelled_owned(Box::pin(work)).await });
+                let (client, active, kicks, until) = (client.clone(), active.clone(), kicks.clone(), stop.clone());
+                let work = async move {
+                    match extra {
+                        None => Box::pin(namespace_of(client, namespace, active, kicks)).await,
+                        Some(extra) => extra_of(client, namespace, extra, active, kicks).await,
+                    }
+                };
+                tokio::spawn(async move { until.run_until_cancelled_owned(work).await });
                 stop
             });
         }
-        let idle = running.keys().any(|namespace| !wanted.contains(namespace));
+        let idle = running.keys().any(|ground| !wanted.contains(ground));
         let changed = async {
             // The sender lives in `active`, which we hold.
             list.changed().await.is_ok()
@@ -120,10 +138,10 @@ pub async fn near(client: Client, active: Active, kicks: Kicks) {
         if idle {
             tokio::select! {
                 _ = changed => {}
-                () = tokio::time::sleep(LINGER) => running.retain(|namespace, stop| {
-                    let keep = wanted.contains(namespace);
+                () = tokio::time::sleep(LINGER) => running.retain(|ground, stop| {
+                    let keep = wanted.contains(ground);
                     if !keep {
-                        info!(namespace, "not watching any more");
+                        info!(namespace = ground.0, extra = ?ground.1, "not watching any more");
                         stop.cancel();
                     }
                     keep
@@ -135,30 +153,38 @@ pub async fn near(client: Client, active: Active, kicks: Kicks) {
     }
 }
 
-async fn namespace_of(client: Client, namespace: String, active: Active, kicks: Kicks) {
-    let on = |near: Near| {
-        let (active, kicks) = (active.clone(), kicks.clone());
-        move |meta: &ObjectMeta| {
-            for Key { namespace, name } in active.touched(near, meta) {
-                kicks.kick(&namespace, &name);
-            }
+/// Kicks the Releases that a changed object concerns.
+fn kicker(near: Near, active: &Active, kicks: &Kicks) -> impl Fn(&ObjectMeta) + use<> {
+    let (active, kicks) = (active.clone(), kicks.clone());
+    move |meta: &ObjectMeta| {
+        for Key { namespace, name } in active.touched(&near, meta) {
+            kicks.kick(&namespace, &name);
         }
-    };
-    let route = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
-        "httproutes",
-    );
-    let routes: Api<PartialObjectMeta<DynamicObject>> = Api::namespaced_with(client.clone(), &namespace, &route);
+    }
+}
+
+async fn namespace_of(client: Client, namespace: String, active: Active, kicks: Kicks) {
+    let on = |near: Near| kicker(near, &active, &kicks);
     let (on_set, on_pod, on_service) = (on(Near::ReplicaSet), on(Near::Pod), on(Near::Service));
-    let (on_slice, on_job, on_route) = (on(Near::EndpointSlice), on(Near::Job), on(Near::HttpRoute));
+    let (on_slice, on_job) = (on(Near::EndpointSlice), on(Near::Job));
     tokio::join!(
         follow("ReplicaSet", metadata::<ReplicaSet>(&client, &namespace), move |o| on_set(&o.metadata)),
         follow("Pod", metadata::<Pod>(&client, &namespace), move |o| on_pod(&o.metadata)),
         follow("Service", metadata::<Service>(&client, &namespace), move |o| on_service(&o.metadata)),
         follow("EndpointSlice", metadata::<EndpointSlice>(&client, &namespace), move |o| on_slice(&o.metadata)),
         follow("Job", metadata::<Job>(&client, &namespace), move |o| on_job(&o.metadata)),
-        follow("HTTPRoute", routes, move |o| on_route(&o.metadata)),
     );
+}
+
+async fn extra_of(client: Client, namespace: String, extra: Extra, active: Active, kicks: Kicks) {
+    let resource: Option<ApiResource> = match &extra {
+        Extra::DestinationRule => Some(destination_rule::resource()),
+        Extra::Route(kind) => routes::kinds().into_iter().find_map(|k| Some(k.resource()).filter(|r| r.kind == *kind)),
+    };
+    let Some(resource) = resource else { return };
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::namespaced_with(client, &namespace, &resource);
+    let on = kicker(Near::Extra(extra), &active, &kicks);
+    follow(&resource.kind, api, move |o| on(&o.metadata)).await;
 }
 
 fn metadata<K>(client: &Client, namespace: &str) -> Api<PartialObjectMeta<K>>
@@ -189,7 +215,7 @@ impl Backoff for Patience {
 
 /// Calls `on` for each object that appeared, changed or went, for ever. Errors (a kind that is not installed, an API
 /// server that is away) are told once and tried again with growing pauses.
-async fn follow<K>(kind: &'static str, api: Api<K>, on: impl Fn(&K))
+async fn follow<K>(kind: &str, api: Api<K>, on: impl Fn(&K))
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {

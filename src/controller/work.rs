@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Result},
     observe::{
         clock,
-        seen::{Seen, Target},
+        seen::{Hold, Seen, Target},
         world::{Known, observe},
     },
 };
@@ -74,6 +74,7 @@ impl Passes {
             delivered: ctx.outbox.delivered(&uid),
             problems: self.senses.problems(&release, past.state.as_ref()).await,
             orders_proven,
+            holds_at_change: release.spec.held() && self.senses.holds_at_change().await,
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
             retiring: *ctx.retiring.borrow(),
         };
@@ -105,7 +106,9 @@ impl Passes {
             self.keep.with(&key, &uid, |kept| kept.saw(begun, release, world.seen.clone()));
         }
         let interest = decision.state.as_ref().and_then(|s| active::Interest::of(&release, s));
-        Ok(After { wake: decision.wake, interest })
+        // No watch tells of time that has passed.
+        let wake = decision.wake.into_iter().chain(seen.settles_in()).min();
+        Ok(After { wake, interest })
     }
 
     /// What is remembered, with evidence that is newer than its stored copy.
@@ -192,7 +195,7 @@ impl Passes {
             release_uid: &uid,
             target: &release.spec.target_ref.name,
             target_uid: &target_uid,
-            held: release.spec.held(),
+            hold: seen.target.found().map_or(Hold::No, |workload| workload.hold),
             stable,
             candidate,
             traffic: candidate.map_or(&as_named, |c| &c.traffic),

@@ -148,7 +148,7 @@ pub(crate) fn preflight(facts: &Facts<'_>) -> Vec<Gate> {
     }
     if let Some(route) = seen.routes.iter().find(|r| r.problem.is_none() && !r.confirmed) {
         let why = route.complaint.as_deref().unwrap_or("its gateway has not accepted it yet");
-        closed.push(gate("Preflight", format!("HTTPRoute {}: {why}", route.route.name)));
+        closed.push(gate("Preflight", format!("{}: {why}", route.route)));
     }
     if spec.traffic.canary_header.is_some() && spec.traffic.routes.is_empty() {
         closed.push(gate("Preflight", "spec.traffic.canaryHeader needs a route in spec.traffic.routes"));

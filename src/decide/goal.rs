@@ -18,8 +18,9 @@ pub enum Goal {
     TakeOver { candidate: Candidate },
     /// The pods are the Deployment's; route and Services go back to how the user wrote them.
     GiveBack { candidate: Candidate },
-    /// No traffic for the candidate. Its pods stay where a route divides the traffic.
-    Withdraw { candidate: Candidate },
+    /// No traffic for the candidate. Its pods stay where a route divides the traffic. `turned`: the gateway does not follow,
+    /// so what it still sends to the canary Services is to reach the stable pods.
+    Withdraw { candidate: Candidate, turned: bool },
     /// As `AtRest`, and then the finalizer goes, if all there is to tell has been told.
     Gone { told: bool },
     /// The namespace is going, or its user waits no longer: nothing but the finalizer is written.
@@ -66,7 +67,9 @@ impl Goal {
             },
             State::Promoting { candidate, part: Part::TakeOver, .. } => Self::TakeOver { candidate: candidate.clone() },
             State::Promoting { candidate, part: Part::GiveBack, .. } => Self::GiveBack { candidate: candidate.clone() },
-            State::Draining { candidate, .. } => Self::Withdraw { candidate: candidate.clone() },
+            State::Draining { candidate, report, .. } => {
+                Self::Withdraw { candidate: candidate.clone(), turned: report.turned_at.is_some() }
+            }
         }
     }
 }

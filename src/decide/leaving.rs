@@ -52,7 +52,7 @@ pub(super) fn at_rest(
     }
     let memory = memory.clone();
     let others = seen.release.conflict.is_some(); // what it sees belongs to the other Release
-    if seen.release.uninstalled() && !seen.release.finalizer && (others || seen.is_left()) {
+    if seen.release.uninstalled() && !seen.release.finalizer && (others || seen.is_let_go()) {
         let untouched = ending(past, memory, Goal::Gone { told: true }, "");
         return Some(Decision { wake: None, ..untouched });
     }
@@ -86,7 +86,7 @@ fn waits(state: &State, seen: &Seen) -> Option<String> {
             |said| format!("the gateway has not confirmed what was written: {said}"),
         ));
     }
-    let told = seen.is_left() && seen.release.finalizer;
+    let told = seen.is_let_go() && seen.release.finalizer;
     told.then(|| "everything is put back; its last notices are being delivered".into())
 }
 
@@ -126,10 +126,10 @@ fn left_behind(spec: &ReleaseSpec, state: Option<&State>, release: &str) -> Stri
         Some(named) => format!("Service {}", named.join(", ")),
     };
     let routes: &[RouteRef] = candidate.map_or(&spec.traffic.routes, |c| &c.traffic.routes);
-    let routes: Vec<_> = routes.iter().map(|route| route.name.as_str()).collect();
+    let routes: Vec<_> = routes.iter().map(ToString::to_string).collect();
     let mut left = Vec::new();
     if !routes.is_empty() {
-        left.push(format!("HTTPRoute {} (backends that end in -canary)", routes.join(", ")));
+        left.push(format!("{} (backends that end in -canary)", routes.join(", ")));
     }
     if !services.is_empty() {
         left.push(format!("{services} ({} in the selector, and what ends in -canary)", names::HASH));

@@ -139,7 +139,7 @@ fn arriving(
     let due = leg.since.plus(candidate.plan.deadline.0);
     let complaint = seen.routes.iter().find(|r| !r.confirmed).map(|r| {
         let why = r.complaint.as_deref().unwrap_or("its gateway has not accepted it yet");
-        format!("HTTPRoute {}: {why}", r.route.name)
+        format!("{}: {why}", r.route)
     });
     let trouble = trouble(facts).or(complaint).map_or_else(String::new, |t| format!(": {t}"));
     let message = format!("{ready} of {need} pods of {} are ready for {weight} %{trouble}", candidate.version.label());

@@ -339,7 +339,8 @@ fn finish(spec: &ReleaseSpec, prev: Option<&State>, next: Next, mut memory: Memo
         crate::observe::seen::Feed::NoData { why } if next.state.active() => Err(why.clone()),
         _ => Ok(()),
     });
-    let resting = !next.state.active() && seen.is_home();
+    let holds = seen.target.found().is_none_or(|w| w.holds(&next.state.stable().revision));
+    let resting = !next.state.active() && seen.is_home() && holds;
     let ends = memory.paused.as_ref().and_then(|p| p.until);
     let due = next.due.into_iter().chain(ends).min();
     let wake = if changed {
@@ -375,7 +376,7 @@ fn drift(state: &State, seen: &Seen) -> Option<String> {
         ));
     }
     let uneven: Vec<_> = seen.routes.iter().filter(|r| r.split.is_some_and(|s| s.uneven)).collect();
-    uneven.first().map(|r| format!("HTTPRoute {} was changed by someone else during the release", r.route.name))
+    uneven.first().map(|r| format!("{} was changed by someone else during the release", r.route))
 }
 
 /// A closed gate.

@@ -17,6 +17,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long counters may take to prove it.
 const PROOF: Duration = Duration::from_mins(1);
+/// How long a gateway may take to confirm weight 0 before its canary Services are turned: the slowest take some seconds.
+const UNCONFIRMED: Duration = Duration::from_secs(15);
 /// How long the stable version may take to be seen inside its limits.
 const RECOVERY: Duration = Duration::from_mins(5);
 /// Without any way to measure, the ready pods must stand this long.
@@ -115,11 +117,21 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
         }
         _ => "weight 0 is confirmed; what is under way ends, then request counters must prove it".to_owned(),
     };
-    if report.confirmed_at == told.confirmed_at {
+    let unconfirmed = routed && report.written_at.is_some() && report.confirmed_at.is_none() && visible;
+    let turns =
+        unconfirmed && seen.now.since(since) >= UNCONFIRMED && told.turned_at.is_none() && seen.ready(Side::Stable) > 0;
+    if turns {
+        report.turned_at = Some(seen.now);
+    } else if report.confirmed_at == told.confirmed_at {
         report = told; // a count that still moves, or weight 0 written but not confirmed, is worth no write of its own
     }
-    let message = format!("{}; {waits}", cause.message);
+    let turned =
+        if report.turned_at.is_some() { "; what it still sends to the canary reaches the stable pods" } else { "" };
+    let message = format!("{}; {waits}{turned}", cause.message);
     let mut next = Next::stay(State::Draining { stable, candidate, since, cause, report }, message.clone());
+    if turns {
+        next.extra.push((Reason::Stuck, next.message.clone()));
+    }
     if seen.now.since(since) >= PROOF && memory.stuck != Some(since) && report_unconfirmed(&next.state) {
         memory.stuck = Some(since);
         next.extra.push((Reason::Stuck, message));

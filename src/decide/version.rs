@@ -21,7 +21,7 @@ pub(crate) fn present(spec: &ReleaseSpec, workload: &Workload) -> Version {
 /// it is what most of its pods run.
 pub(crate) fn serving(spec: &ReleaseSpec, workload: &Workload) -> Version {
     match workload.serving() {
-        Some(set) if workload.held && workload.paused => {
+        Some(set) if workload.held() && workload.paused => {
             Version { revision: set.revision.clone(), name: by_image(&set.images), images: set.images.clone() }
         }
         _ => present(spec, workload),
@@ -37,7 +37,7 @@ pub(crate) fn asked(spec: &ReleaseSpec, workload: &Workload, stable: &Version) -
         let same = asked.images == stable.images && asked.revision != stable.revision;
         Some(if same { format!("{name} ({})", asked.revision) } else { name })
     };
-    let name = if workload.held { by_template() } else { spec.version.clone() };
+    let name = if workload.held() { by_template() } else { spec.version.clone() };
     Version { revision: asked.revision.clone(), name, images: asked.images.clone() }
 }
 

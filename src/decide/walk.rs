@@ -236,7 +236,7 @@ pub(crate) fn interrupted(
         (CauseKind::Inconclusive, format!("Deployment {} was replaced by another of the same name", workload.name))
     } else if let Some(by) = &wish.rollback {
         (CauseKind::Ordered, format!("{by} ordered the rollback of {label}"))
-    } else if workload.held && workload.handover.is_none() && workload.left(&stable.revision) {
+    } else if workload.held() && workload.handover.is_none() && workload.left(&stable.revision) {
         let message =
             format!("Deployment {} was un-paused while {label} was on its way, and rolls by itself", workload.name);
         (CauseKind::Superseded, message)

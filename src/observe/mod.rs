@@ -3,6 +3,7 @@
 pub mod autoscaler;
 pub mod circumstances;
 pub mod clock;
+pub mod holding;
 pub mod neighbours;
 pub mod orders;
 pub mod pods;

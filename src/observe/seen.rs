@@ -3,10 +3,10 @@
 mod feed;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use feed::{Blind, Feed, PodSamples, Point, Probe, Samples, Scrape, Scrapes};
-pub use workload::{Asked, Autoscaler, OwnedSet, Workload};
+pub use workload::{Asked, Autoscaler, Hold, OwnedSet, Workload};
 
 pub use crate::api::routes::Split;
 use crate::api::{
@@ -196,8 +196,12 @@ pub struct ServiceSeen {
     /// Endpoints that serve and do not terminate.
     pub stable_endpoints: u32,
     pub candidate_endpoints: u32,
-    /// `<name>-canary` exists and is ours.
+    /// `<name>-canary` exists, is ours, and leads to the candidate.
     pub canary_service: bool,
+    /// It exists, is ours, and leads elsewhere: to the stable pods, or to nobody any more.
+    pub canary_left: bool,
+    /// What DestinationRules say of the Service, copies of ours say of `<name>-canary`. True where nothing is to be said.
+    pub rules_copied: bool,
     /// Endpoints of `<name>-canary` that serve and do not terminate.
     pub canary_endpoints: u32,
     /// Why it cannot be used (missing, ExternalName, without selector, canary name taken).
@@ -218,6 +222,8 @@ pub struct RouteSeen {
     pub confirmed: bool,
     /// What the gateway says if it has not.
     pub complaint: Option<String>,
+    /// When time alone will confirm it.
+    pub settles_at: Option<At>,
 }
 
 /// The smoke Job.
@@ -262,16 +268,18 @@ impl Seen {
         self.is_clear() && !self.target.found().is_some_and(Workload::halted)
     }
 
-    /// As `is_home`, and nothing is held either.
-    pub fn is_left(&self) -> bool {
-        let held = |w: &Workload| w.paused && w.paused_by_us || w.kept.is_some() && self.release.uninstalled();
-        self.is_home() && !self.target.found().is_some_and(held)
+    /// Nothing of ours is left at all: a held Deployment is let go, too, and nothing is kept of it that the Release would not take
+    /// along.
+    pub fn is_let_go(&self) -> bool {
+        let kept = |w: &Workload| self.release.uninstalled() && w.kept.is_some();
+        let held = |w: &Workload| w.paused_by_us() || w.marked_held || kept(w);
+        self.is_clear() && !self.target.found().is_some_and(held)
     }
 
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.
     pub fn is_clear(&self) -> bool {
         let pods = self.candidate.as_ref().is_none_or(|c| c.owner == Owner::Deployment && !c.marked);
-        let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service);
+        let pins = self.services.iter().all(|s| s.pin.is_none() && !s.canary_service && !s.canary_left);
         let routes = self.routes.iter().all(|r| r.split.is_none());
         let workload = self.target.found().is_none_or(|w| w.handover.is_none());
         pods && pins && routes && workload && self.ghosts() == 0 && self.unread.traffic.is_empty()
@@ -286,6 +294,11 @@ impl Seen {
     pub fn arrived(&self, weight: u32) -> bool {
         self.unread.traffic.is_empty()
             && self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
+    }
+
+    /// How long until time alone confirms a route: nothing else will tell of it.
+    pub fn settles_in(&self) -> Option<Duration> {
+        self.routes.iter().filter_map(|r| r.settles_at).min().map(|at| at.since(self.now))
     }
 
     /// Every route's gateway has accepted what stands there. A route that is gone or unusable holds nothing up.

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::ResourceExt;
+use kube::{ResourceExt, api::DynamicObject};
 
 use super::{
     seen::{ServiceSeen, Side},
     traffic::TrafficAsk,
 };
 use crate::api::{
-    names::{HASH, RELEASE},
-    routes::canary_name,
+    names::{HASH, RELEASE, created_by},
+    routes::{canary_name, destination_rule::Copies},
 };
 
 /// The label of an EndpointSlice that names its Service.
@@ -37,12 +37,22 @@ pub fn see(ask: &TrafficAsk<'_>, services: &[Service], slices: &[EndpointSlice])
                 pin: service.and_then(|s| selector(s).get(HASH)).cloned(),
                 stable_endpoints: endpoints(name, Side::Stable),
                 candidate_endpoints: endpoints(name, Side::Candidate),
-                canary_service: canary.is_some_and(|c| is_ours(c, ask.release) && selects_candidate(c, ask)),
+                canary_service: canary.is_some_and(|c| created_by(c, ask.release) && selects_candidate(c, ask)),
+                canary_left: canary.is_some_and(|c| created_by(c, ask.release) && !selects_candidate(c, ask)),
+                rules_copied: true,
                 canary_endpoints: endpoints(&canary_name(name), Side::Candidate),
                 problem: problem(name, service, canary, ask),
             }
         })
         .collect()
+}
+
+/// What of ours stands beside a Service but its canary Service: copies of DestinationRules. At rest one that is left
+/// counts as the canary Service does, so that it is cleaned up.
+pub fn beside(service: &mut ServiceSeen, namespace: &str, ask: &TrafficAsk<'_>, rules: &[DynamicObject]) {
+    let copies = Copies::of(&service.name, rules, namespace, ask.release);
+    service.rules_copied = copies.complete(&service.name, ask.release);
+    service.canary_service |= ask.candidate_hash.is_none() && copies.any(ask.release);
 }
 
 fn selector(service: &Service) -> &BTreeMap<String, String> {
@@ -64,12 +74,6 @@ fn selects_template(service: &Service, labels: &BTreeMap<String, String>) -> boo
 fn is_default(service: &Service, ask: &TrafficAsk<'_>) -> bool {
     let created = service.annotations().contains_key(RELEASE);
     !created && !is_external(service) && selects_template(service, ask.template_labels)
-}
-
-/// Whether we created it. The Release's name decides, not its UID: a Release that was deleted and created again must
-/// be able to clean up.
-pub fn is_ours(service: &Service, release: &str) -> bool {
-    service.annotations().get(RELEASE).is_some_and(|name| name == release)
 }
 
 /// One left over from an earlier candidate does not count: it has to be written anew.
@@ -107,7 +111,7 @@ fn problem(name: &str, service: Option<&Service>, canary: Option<&Service>, ask:
             name.len()
         ));
     }
-    let canary = canary.filter(|c| !is_ours(c, ask.release))?;
+    let canary = canary.filter(|c| !created_by(*c, ask.release))?;
     Some(match canary.annotations().get(RELEASE) {
         Some(other) => format!("Service {canary_name} belongs to Release {other}, which splits the same Service"),
         None => format!("Service {canary_name} exists and was not created by Haldane; rename or delete it"),
@@ -155,6 +159,7 @@ mod tests {
             weights: &world.weights,
             neighbours: &world.neighbours,
             pods: &world.pods,
+            now: crate::observe::clock::now(),
         }
     }
 

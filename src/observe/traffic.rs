@@ -11,14 +11,17 @@ use kube::{
 use tokio::time::timeout;
 
 use super::{
+    clock,
     route::{self, Found},
     seen::{RouteSeen, ServiceSeen, Side},
     services::{self, SERVICE_NAME},
 };
 use crate::{
     api::{
+        names::created_by,
         release::{Header, RouteRef},
-        routes::canary_name,
+        routes::{canary_name, destination_rule},
+        units::At,
     },
     error::{Error, Result},
 };
@@ -47,6 +50,7 @@ pub struct TrafficAsk<'a> {
     pub neighbours: &'a BTreeMap<String, BTreeMap<String, String>>,
     /// The side of each pod, by its name.
     pub pods: &'a BTreeMap<String, Side>,
+    pub now: At,
 }
 
 /// The answer.
@@ -62,19 +66,32 @@ pub struct TrafficView {
 #[derive(Clone, Debug, Default)]
 pub struct Raw {
     services: Vec<Service>,
-    routes: Vec<(RouteRef, DynamicObject)>,
+    routes: Vec<LastRoute>,
+    rules: Vec<DynamicObject>,
+}
+
+/// A route as it was, and from when on it was so.
+#[derive(Clone, Debug)]
+struct LastRoute {
+    route: RouteRef,
+    object: DynamicObject,
+    since: At,
 }
 
 impl Raw {
     /// The route as it was read last, or written by us since.
     pub fn route(&self, route: &RouteRef) -> Option<&DynamicObject> {
-        self.routes.iter().find(|(known, _)| known == route).map(|(_, object)| object)
+        self.last(route).map(|(object, _)| object)
+    }
+
+    fn last(&self, route: &RouteRef) -> Option<(&DynamicObject, At)> {
+        self.routes.iter().find(|known| known.route == *route).map(|known| (&known.object, known.since))
     }
 
     /// Our own write has made it this.
     pub fn wrote(&mut self, route: &RouteRef, object: DynamicObject) {
-        self.routes.retain(|(known, _)| known != route);
-        self.routes.push((route.clone(), object));
+        self.routes.retain(|known| known.route != *route);
+        self.routes.push(LastRoute { route: route.clone(), object, since: clock::now() });
     }
 }
 
@@ -83,6 +100,7 @@ pub struct Reads {
     services: Result<Vec<Service>>,
     slices: Result<Vec<EndpointSlice>>,
     routes: Vec<Result<Found>>,
+    rules: Result<Vec<DynamicObject>>,
 }
 
 /// Quorum reads, all at once. What takes longer than `limit` is as good as unreadable.
@@ -106,12 +124,19 @@ pub async fn read(
     let one = async |route: &RouteRef| {
         in_time(limit, &format!("reading {} {}", route.kind, route.name), route::get(client, namespace, route)).await
     };
-    let (services, slices, routes) = tokio::join!(
+    let rules = async {
+        if !destination_rule::concern(routes) {
+            return Ok(Vec::new());
+        }
+        in_time(limit, "listing DestinationRules", route::destination_rules(client, namespace)).await
+    };
+    let (services, slices, rules, routes) = tokio::join!(
         in_time(limit, "reading Services", services_of(client, namespace, names.as_deref())),
         in_time(limit, "listing EndpointSlices", slices),
+        rules,
         join_all(routes.iter().map(one)),
     );
-    Reads { services, slices, routes }
+    Reads { services, slices, routes, rules }
 }
 
 /// The Services asked for and their canary Services. A name that no Service can have would spoil a selector.
@@ -143,7 +168,7 @@ pub async fn in_time<T>(limit: Duration, what: &str, call: impl Future<Output = 
 /// Reads and understands, for who needs all of it.
 pub async fn look(client: &Client, namespace: &str, ask: &TrafficAsk<'_>) -> Result<TrafficView> {
     let reads = read(client, namespace, ask.services, ask.routes, Duration::MAX).await;
-    Ok(see(namespace, ask, reads.whole()?).0)
+    Ok(see(namespace, ask, reads.whole()?, &Raw::default()).0)
 }
 
 /// What the reads brought, or what stands in for it.
@@ -151,13 +176,14 @@ pub struct Objects {
     services: Vec<Service>,
     slices: Vec<EndpointSlice>,
     routes: Vec<Found>,
+    rules: Vec<DynamicObject>,
 }
 
 impl Reads {
     /// All of it, or the first error.
     pub fn whole(self) -> Result<Objects> {
         let routes = self.routes.into_iter().collect::<Result<_>>()?;
-        Ok(Objects { services: self.services?, slices: self.slices?, routes })
+        Ok(Objects { services: self.services?, slices: self.slices?, routes, rules: self.rules? })
     }
 
     /// What could not be read is as it was last. One sentence for each read that failed.
@@ -172,6 +198,10 @@ impl Reads {
             tell(&error);
             Vec::new()
         });
+        let rules = self.rules.unwrap_or_else(|error| {
+            tell(&error);
+            last.rules.clone()
+        });
         let one = |(route, found): (&RouteRef, Result<Found>)| {
             found.unwrap_or_else(|error| {
                 tell(&error);
@@ -179,28 +209,40 @@ impl Reads {
             })
         };
         let routes = asked.iter().zip(self.routes).map(one).collect();
-        (Objects { services, slices, routes }, unread)
+        (Objects { services, slices, routes, rules }, unread)
     }
 }
 
-/// What was read, in the terms of the release; and what to fall back on next time.
-pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects) -> (TrafficView, Raw) {
-    let Objects { services, slices, routes } = objects;
-    let seen = services::see(ask, &services, &slices);
+/// What was read, in the terms of the release; and what to fall back on next time. `last`: that of the look before.
+pub fn see(namespace: &str, ask: &TrafficAsk<'_>, objects: Objects, last: &Raw) -> (TrafficView, Raw) {
+    let Objects { services, slices, routes, rules } = objects;
+    let mut seen = services::see(ask, &services, &slices);
+    for service in &mut seen {
+        services::beside(service, namespace, ask, &rules);
+    }
     let not_ours = |name: &str| {
         let canary = canary_name(name);
-        services.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !services::is_ours(s, ask.release))
+        services.iter().any(|s| s.metadata.name.as_ref() == Some(&canary) && !created_by(s, ask.release))
     };
     let split: Vec<String> = seen.iter().map(|s| s.name.clone()).filter(|name| !not_ours(name)).collect();
-    let understood = ask.routes.iter().zip(&routes);
-    let understood = understood.map(|(r, found)| route::see(namespace, r, found, &split, ask.header, ask.weights));
+    let since = |route: &RouteRef, found: &Found| match found {
+        Found::Route(object) => route::since(object, last.last(route), ask.now),
+        _ => last.last(route).map_or(ask.now, |(_, since)| since),
+    };
+    let since: Vec<At> = ask.routes.iter().zip(&routes).map(|(route, found)| since(route, found)).collect();
+    let context = route::Context { namespace, ask, services: &split, rules: &rules };
+    let understood = ask.routes.iter().zip(&routes).zip(&since);
+    let understood = understood.map(|((r, found), since)| route::see(context, r, found, *since));
     let view = TrafficView { routes: understood.collect(), services: seen };
-    let objects = ask.routes.iter().zip(routes).filter_map(|(route, found)| match found {
-        Found::Route(object) | Found::Unreadable { last: Some(object), .. } => Some((route.clone(), *object)),
+    let objects = ask.routes.iter().zip(routes).zip(since).filter_map(|((route, found), since)| match found {
+        Found::Route(object) | Found::Unreadable { last: Some(object), .. } => {
+            Some(LastRoute { route: route.clone(), object: *object, since })
+        }
         _ => None,
     });
     let routes = objects.collect();
     let ours =
         |s: &Service| view.services.iter().any(|v| [v.name.clone(), canary_name(&v.name)].contains(&s.name_any()));
-    (view.clone(), Raw { routes, services: services.into_iter().filter(ours).collect() })
+    let rules = rules.into_iter().filter(|r| destination_rule::speaks_of(r, namespace, &split)).collect();
+    (view.clone(), Raw { routes, rules, services: services.into_iter().filter(ours).collect() })
 }

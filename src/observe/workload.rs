@@ -20,7 +20,7 @@ use super::{
     pods,
     preflight::{self, Preflight},
     raw,
-    seen::{Asked, CandidateSet, OwnedSet, Owner, Pod, Target, Workload},
+    seen::{Asked, CandidateSet, Hold, OwnedSet, Owner, Pod, Target, Workload},
     template,
 };
 use crate::{
@@ -36,6 +36,8 @@ use crate::{
 pub struct Ask<'a> {
     /// `spec.images` of the Release. Empty: the Deployment is held.
     pub images: &'a BTreeMap<String, String>,
+    /// The API server pauses a held Deployment in the request that changes its template.
+    pub at_change: bool,
     /// What is remembered; `None` if nothing is.
     pub state: Option<&'a State>,
     /// The version before the present one, where history knows it.
@@ -244,11 +246,16 @@ fn workload(
     };
     Workload {
         uid: deployment.uid().unwrap_or_default(),
-        held,
+        hold: match (held, ask.at_change) {
+            (false, _) => Hold::No,
+            (true, false) => Hold::Always,
+            (true, true) => Hold::AtChange,
+        },
+        marked_held: deployment.labels().contains_key(names::HELD),
         kept: around.kept.clone(),
         observed: raw::observed(deployment),
         paused,
-        paused_by_us: deployment.labels().contains_key(names::PAUSED_BY),
+        marked_paused: deployment.labels().contains_key(names::PAUSED_BY),
         deleting: deployment.metadata.deletion_timestamp.is_some(),
         wanted: raw::size(deployment),
         revision: template::revision(current),

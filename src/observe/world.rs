@@ -42,6 +42,8 @@ pub struct Known {
     pub problems: Vec<String>,
     /// The API server proves who orders.
     pub orders_proven: bool,
+    /// The API server pauses held Deployments itself. Asked for those only.
+    pub holds_at_change: bool,
     /// Services and routes as this process read or wrote them last.
     pub last: Raw,
     /// The operator is being uninstalled: since when this process knows.
@@ -76,6 +78,7 @@ pub async fn observe(
     let previous = state.and_then(|s| before(s, memory));
     let ask = workload::Ask {
         images: &release.spec.images,
+        at_change: known.holds_at_change,
         previous: previous.as_ref(),
         state,
         release: &name,
@@ -119,6 +122,7 @@ pub async fn observe(
         reads.whole()?
     };
     let none = BTreeMap::new();
+    let now = clock::now();
     let sides = view.pods.iter().map(|p| (p.name.clone(), p.side)).collect();
     let asked = TrafficAsk {
         release: &name,
@@ -130,12 +134,13 @@ pub async fn observe(
         weights: pinned.map_or(&none, |p| &p.weights),
         neighbours: &view.neighbours,
         pods: &sides,
+        now,
     };
-    let (traffic, raw) = traffic::see(&namespace, &asked, objects);
+    let (traffic, raw) = traffic::see(&namespace, &asked, objects, &known.last);
     let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
     Ok(World {
         seen: Seen {
-            now: clock::now(),
+            now,
             release: ReleaseSeen {
                 conflict,
                 problems,
@@ -246,25 +251,23 @@ async fn conflict(
         let spec = serde_json::from_value(other.data["spec"].take()).ok()?;
         Some(Release { metadata: other.metadata, spec, status: None })
     });
-    let first = readable.find_map(|other| {
-        if other.spec.target_ref.name == release.spec.target_ref.name {
-            return Some(format!(
-                "Release {} already releases Deployment {}",
-                other.name_any(),
-                release.spec.target_ref.name
-            ));
-        }
-        let theirs: BTreeSet<_> = other.spec.traffic.routes.iter().map(|r| &r.name).collect();
-        let shared = release.spec.traffic.routes.iter().find(|r| theirs.contains(&r.name))?;
-        let common = match (&other.spec.traffic.services, &release.spec.traffic.services) {
-            (Some(a), Some(b)) => a.iter().any(|s| b.contains(s)),
-            _ => false, // by default each has the Services of its own Deployment
-        };
-        common.then(|| {
-            format!("Release {} already splits the same Services in {} {}", other.name_any(), shared.kind, shared.name)
-        })
-    });
-    Ok(first)
+    Ok(readable.find_map(|other| clash(&other, release)))
+}
+
+/// What two Releases would both write.
+fn clash(older: &Release, release: &Release) -> Option<String> {
+    let (name, target) = (older.name_any(), &release.spec.target_ref.name);
+    if older.spec.target_ref.name == *target {
+        return Some(format!("Release {name} already releases Deployment {target}"));
+    }
+    // Namesakes of different kinds are different routes.
+    let theirs: BTreeSet<_> = older.spec.traffic.routes.iter().collect();
+    let shared = release.spec.traffic.routes.iter().find(|r| theirs.contains(r))?;
+    let common = match (&older.spec.traffic.services, &release.spec.traffic.services) {
+        (Some(a), Some(b)) => a.iter().any(|s| b.contains(s)),
+        _ => false, // by default each has the Services of its own Deployment
+    };
+    common.then(|| format!("Release {name} already splits the same Services in {shared}"))
 }
 
 /// Whether the namespace is being deleted. Asked only when the Release is.
@@ -275,4 +278,36 @@ async fn terminating(client: &Client, namespace: &str, release: &Release) -> Res
     let found = Api::<Namespace>::all(client.clone()).get_opt(namespace).await;
     let found = found.map_err(|e| Error::from_kube(format!("reading namespace {namespace}"), e))?;
     Ok(found.is_none_or(|n| n.metadata.deletion_timestamp.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn two_releases_clash_over_one_deployment_or_the_same_services_of_one_route() {
+        let release = |target: &str, routes: Value, services: Value| -> Release {
+            serde_json::from_value(json!({
+                "apiVersion": "haldane.dev/v1alpha1", "kind": "Release", "metadata": {"name": target},
+                "spec": {
+                    "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target}, "images": {"app": "a:1"},
+                    "traffic": {"routes": routes, "services": services},
+                },
+            }))
+            .unwrap()
+        };
+        let mesh = json!([{"group": "networking.istio.io", "kind": "VirtualService", "name": "web"}]);
+        let shop = release("shop", mesh.clone(), json!(["web", "api"]));
+        let with = |routes: Value, services: Value| clash(&shop, &release("pay", routes, services));
+        let says = "Release shop already splits the same Services in VirtualService web";
+        assert_eq!(with(mesh.clone(), json!(["api"])).as_deref(), Some(says));
+        assert_eq!(with(mesh.clone(), json!(["other"])), None, "of one route each may have its own Services");
+        assert_eq!(with(mesh.clone(), Value::Null), None);
+        assert_eq!(with(json!([{"name": "web"}]), json!(["api"])), None, "a namesake of another kind is another route");
+        assert_eq!(with(json!([{"kind": "GRPCRoute", "name": "web"}]), json!(["api"])), None);
+        let same = clash(&shop, &release("shop", json!([]), Value::Null));
+        assert_eq!(same.as_deref(), Some("Release shop already releases Deployment shop"));
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     api::{
         Release, ReleaseStatus, State,
         notice::{EVENT_CHANNEL, Reason},
+        state::Version,
         status::{Ended, Evidence, FORMAT_VERSION, Memory},
         units::At,
     },
@@ -69,7 +70,13 @@ pub fn status(shown: &Shown, before: Option<&ReleaseStatus>) -> ReleaseStatus {
     let state = shown.state;
     let candidate = state.and_then(State::candidate);
     let at_rest = matches!(state, None | Some(State::Idle { .. } | State::RolledBack { .. }));
-    let version = candidate.map(|c| c.version.label()).or(shown.version).or(state.map(|s| s.stable().label()));
+    let taken_back = match state {
+        Some(State::RolledBack { candidate, .. }) => Some(candidate),
+        _ => None,
+    };
+    // A held Deployment's version has no name in the spec: after a rollback it is the one that was taken back.
+    let version = candidate.map(|c| c.version.label()).or(shown.version);
+    let version = version.or(taken_back.or(state.map(State::stable)).map(Version::label));
     ReleaseStatus {
         format_version: FORMAT_VERSION,
         observed_generation: shown.generation,
@@ -80,10 +87,7 @@ pub fn status(shown: &Shown, before: Option<&ReleaseStatus>) -> ReleaseStatus {
         weight: (!at_rest).then_some(shown.weight),
         version: version.map(str::to_owned),
         stable_revision: state.map(|s| s.stable().revision.0.clone()),
-        candidate_revision: match state {
-            Some(State::RolledBack { candidate, .. }) => Some(candidate.revision.0.clone()),
-            _ => candidate.map(|c| c.version.revision.0.clone()),
-        },
+        candidate_revision: candidate.map(|c| &c.version).or(taken_back).map(|v| v.revision.0.clone()),
         verdict: shown.verdict.map(str::to_owned),
         message: cut(shown.message),
         conditions: conditions(shown, before.map_or(&[], |b| &b.conditions)),

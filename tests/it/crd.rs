@@ -101,8 +101,33 @@ const BAD: &[(&str, &str, &str)] = &[
         "needs a route to carry its rule; name one in",
     ),
     (RELEASE, "traffic: {services: [], routes: [{name: shop}]}", "spec.traffic.routes need a Service to split"),
-    (RELEASE, "traffic: {routes: [{kind: TCPRoute, name: shop}]}", "spec.traffic.routes[].kind must be HTTPRoute"),
-    (RELEASE, "traffic: {routes: [{group: a.b, name: shop}]}", "group must be gateway.networking.k8s.io"),
+    (
+        RELEASE,
+        "traffic: {routes: [{kind: TCPRoute, name: shop}]}",
+        "spec.traffic.routes[].kind: a TCPRoute, TLSRoute or UDPRoute carries connections, which cannot be divided by \
+         request or header nor judged by their answers; name the HTTPRoute, GRPCRoute or VirtualService that sends",
+    ),
+    (RELEASE, "traffic: {routes: [{kind: TLSRoute, name: shop}]}", "or leave out spec.traffic.routes to split by"),
+    (
+        RELEASE,
+        "traffic: {routes: [{group: networking.k8s.io, kind: Ingress, name: shop}]}",
+        "spec.traffic.routes[].kind: an Ingress has no weights to divide its traffic by; name an HTTPRoute",
+    ),
+    (
+        RELEASE,
+        "traffic: {routes: [{kind: Route, name: shop}]}",
+        "spec.traffic.routes[].kind must be HTTPRoute, GRPCRoute or VirtualService",
+    ),
+    (
+        RELEASE,
+        "traffic: {routes: [{group: a.b, name: shop}]}",
+        "spec.traffic.routes[].group must be gateway.networking.k8s.io for an HTTPRoute or a GRPCRoute",
+    ),
+    (
+        RELEASE,
+        "traffic: {routes: [{kind: VirtualService, name: shop}]}",
+        "spec.traffic.routes[].group must be networking.istio.io for a VirtualService",
+    ),
     (RELEASE, "traffic: {routes: [{name: shop}, {name: shop}]}", "spec.traffic.routes[1]: Duplicate value"),
     (RELEASE, "traffic: {services: [shop, shop]}", "spec.traffic.services[1]: Duplicate value: \"shop\""),
     (

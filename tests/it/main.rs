@@ -1,8 +1,9 @@
 //! Everything that is tested against a real API server, as one binary: it is linked once, and shares one control plane.
 //! How to write such a test stands at the top of `harness/mod.rs`.
 
-/// The shared API server needs nothing special here.
-const API_SERVER_FLAGS: &str = "";
+/// MutatingAdmissionPolicies, which are not on by default before Kubernetes 1.36: for Deployments that are held at change.
+const API_SERVER_FLAGS: &str =
+    "--feature-gates=MutatingAdmissionPolicy=true --runtime-config=admissionregistration.k8s.io/v1beta1=true";
 
 /// All bodies of the operator's writes are audited.
 const AUDITED_BODIES: &str = "";
@@ -15,6 +16,8 @@ mod backtest;
 mod cli;
 #[cfg(test)]
 mod crd;
+#[cfg(test)]
+mod every_route;
 #[cfg(test)]
 mod handover;
 #[cfg(test)]

@@ -229,7 +229,7 @@ impl Work for Visitor {
         let interest = name.starts_with("busy").then(|| Interest {
             deployment: release.spec.target_ref.name.clone(),
             services: ["web".into()].into(),
-            routes: ["front".into()].into(),
+            routes: [serde_json::from_value(json!({"name": "front"})).expect("a route")].into(),
         });
         futures::future::ready(Ok(After { wake: None, interest })).boxed()
     }

@@ -37,32 +37,36 @@ use serde_json::{Value, json};
 use crate::harness::{self, Plane, SOON, eventually, gateway, pods};
 
 /// One namespace, and the operator's view of it.
-struct Stage {
-    plane: Plane,
-    ns: String,
+pub struct Stage {
+    pub plane: Plane,
+    pub ns: String,
     stable: Version,
-    traffic: PinnedTraffic,
+    pub traffic: PinnedTraffic,
 }
 
 impl Stage {
     async fn new(services: &[&str], routes: &[&str]) -> Self {
+        Self::of(services, routes.iter().map(|name| route(name)).collect()).await
+    }
+
+    pub async fn of(services: &[&str], routes: Vec<RouteRef>) -> Self {
         let plane = harness::plane().await;
         let ns = plane.namespace().await;
         let stable = Version { revision: Revision("1".into()), name: None, images: BTreeMap::new() };
         let traffic = PinnedTraffic {
             services: services.iter().map(|&s| s.into()).collect(),
-            routes: routes.iter().map(|name| route(name)).collect(),
+            routes,
             header: Some(Header { name: "x-canary".into(), value: "true".into() }),
             weights: BTreeMap::new(),
         };
         Self { plane, ns, stable, traffic }
     }
 
-    async fn apply(&self, yaml: &str) {
+    pub async fn apply(&self, yaml: &str) {
         self.plane.apply_yaml(&self.ns, yaml).await;
     }
 
-    fn scope(&self) -> Scope<'_> {
+    pub fn scope(&self) -> Scope<'_> {
         self.scope_with(self.plane.operator_client())
     }
 
@@ -74,18 +78,18 @@ impl Stage {
             release_uid: "uid-of-the-release",
             target: "shop",
             target_uid: "uid-of-the-deployment",
-            held: false,
+            hold: haldane::observe::seen::Hold::No,
             stable: &self.stable,
             candidate: None,
             traffic: &self.traffic,
         }
     }
 
-    async fn look(&self) -> TrafficView {
+    pub async fn look(&self) -> TrafficView {
         self.look_with(&self.plane.operator_client(), Some(&self.traffic.services)).await
     }
 
-    async fn look_with(&self, client: &Client, services: Option<&[String]>) -> TrafficView {
+    pub async fn look_with(&self, client: &Client, services: Option<&[String]>) -> TrafficView {
         let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
         let pods: Api<Pod> = Api::namespaced(self.plane.client(), &self.ns);
         let pods = pods.list(&ListParams::default()).await.expect("pods").items;
@@ -104,6 +108,7 @@ impl Stage {
             weights: &self.traffic.weights,
             neighbours: &BTreeMap::new(),
             pods: &pods.iter().filter_map(side).collect(),
+            now: haldane::observe::clock::now(),
         };
         look(client, &self.ns, &ask).await.expect("a look")
     }
@@ -120,7 +125,7 @@ impl Stage {
         self.routes().get(route).await.expect("the route").data["spec"].clone()
     }
 
-    async fn split(&self, weight: u32, header: bool) {
+    pub async fn split(&self, weight: u32, header: bool) {
         for route in &self.traffic.routes {
             routes::split(&self.scope(), &self.traffic, route, weight, header).await.expect("a split");
         }

@@ -77,7 +77,14 @@ impl Stage {
         plane.apply_yaml(&ns, yaml).await;
         let client = plane.operator_client();
         let images = BTreeMap::from([("app".to_owned(), "shop:2".to_owned())]);
-        let ask = Ask { images: &images, state: None, previous: None, release: "shop", release_uid: "uid-of-release" };
+        let ask = Ask {
+            images: &images,
+            at_change: false,
+            state: None,
+            previous: None,
+            release: "shop",
+            release_uid: "uid-of-release",
+        };
         let workload = eventually("the Deployment runs", SOON, async || {
             let view = observe::workload::look(&client, &ns, "shop", &ask).await.expect("a view");
             match view.target {
@@ -112,7 +119,7 @@ impl Stage {
             release_uid: "uid-of-release",
             target: "shop",
             target_uid: &self.uid,
-            held: false,
+            hold: haldane::observe::seen::Hold::No,
             stable: &self.stable,
             candidate: Some(&self.candidate),
             traffic: &self.candidate.traffic,
@@ -130,7 +137,14 @@ impl Stage {
     }
 
     pub async fn view_with(&self, state: Option<&State>) -> View {
-        let ask = Ask { images: &self.images, state, previous: None, release: "shop", release_uid: "uid-of-release" };
+        let ask = Ask {
+            images: &self.images,
+            at_change: false,
+            state,
+            previous: None,
+            release: "shop",
+            release_uid: "uid-of-release",
+        };
         observe::workload::look(&self.client, &self.ns, "shop", &ask).await.expect("a view")
     }
 
@@ -288,7 +302,10 @@ async fn what_a_lost_status_left_behind_is_found_and_cleared() {
     let view = stage.view_with(None).await;
     assert_eq!(view.candidate.expect("found by its label").id, stage.candidate.id);
     let workload = view.target.found().expect("the Deployment");
-    assert!(workload.paused_by_us && workload.refusals.is_empty(), "our own pause is none of the user's: {workload:?}");
+    assert!(
+        workload.paused_by_us() && workload.refusals.is_empty(),
+        "our own pause is none of the user's: {workload:?}"
+    );
     let scope = Scope { candidate: None, ..stage.scope() };
     // A mark that a hand-over left on a ReplicaSet of the Deployment makes no candidate of it.
     let marks = json!({names::RELEASE: scope.release});
@@ -419,7 +436,14 @@ spec:
       volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]
 ";
     stage.plane.apply_yaml(&stage.ns, around).await;
-    let ask = Ask { images: &stage.images, state: None, previous: None, release: "web", release_uid: "other" };
+    let ask = Ask {
+        images: &stage.images,
+        at_change: false,
+        state: None,
+        previous: None,
+        release: "web",
+        release_uid: "other",
+    };
     let view = observe::workload::look(&stage.client, &stage.ns, "web", &ask).await.expect("a view");
     let web = view.target.found().expect("the Deployment");
     assert!(

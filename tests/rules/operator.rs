@@ -14,7 +14,7 @@ use haldane::{
         units::At,
     },
     decide::{Decision, Past, decide, goal::Goal},
-    observe::seen::{Order, Seen},
+    observe::seen::{Hold, Order, Seen},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ pub type Mutant = fn(&World, &Past, &Seen, &mut Decision, &mut Vec<Effect>);
 
 /// The same heal again within this time is left to whoever undoes it.
 const HEAL_PAUSE: Duration = Duration::from_secs(10);
+/// How long a deleted Release waits for its last notices.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Counts alone are stored this often.
 const SOFT_PAUSE: Duration = Duration::from_mins(1);
 /// How long a call hangs before it is given up, in seconds.
@@ -202,8 +204,11 @@ impl Run {
     }
 
     /// A Release without images: the Deployment is held.
-    pub fn held(mut self) -> Self {
-        self.world.spec.images.clear();
+    pub fn held(mut self, hold: Hold) -> Self {
+        if hold != Hold::No {
+            self.world.spec.images.clear();
+            self.world.at_change = hold == Hold::AtChange;
+        }
         self
     }
 
@@ -430,6 +435,7 @@ impl Run {
             }
             if let Some(state) = decision.state.as_ref().filter(|_| !self.meddled) {
                 self.check(state, effect)?;
+                self.last_words(&decision.goal, effect)?;
             }
             for part in 0..World::writes(effect) {
                 self.one(effect, part, &scope, decision)?;
@@ -438,6 +444,17 @@ impl Run {
         }
         if crash.is_some() {
             return Err(End::Died);
+        }
+        Ok(())
+    }
+
+    /// 19: with a deleted Release goes the memory of what is still to be told. A receiver that is silent holds it for half a
+    /// minute.
+    fn last_words(&self, goal: &Goal, effect: &Effect) -> Result<(), String> {
+        let untold = self.undelivered();
+        let early = self.world.deleted_at.is_some_and(|at| self.world.now.since(at) < LAST_WORDS);
+        if matches!((goal, effect), (Goal::Gone { .. }, Effect::DropFinalizer)) && early && !untold.is_empty() {
+            return Err(format!("19: the Release goes, and {untold:?} are not told yet"));
         }
         Ok(())
     }
@@ -710,7 +727,7 @@ impl Run {
 
     /// Nothing of ours is left: what an uninstall waits for.
     pub fn is_left(&self) -> bool {
-        self.world.gone || !self.world.finalizer && self.seen().is_left()
+        self.world.gone || !self.world.finalizer && self.seen().is_let_go()
     }
 
     pub fn delete(&mut self) {

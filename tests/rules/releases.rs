@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haldane::{
-    act::steps::steps,
+    act::{effect::Effect, steps::steps},
     api::{
         action::{ActionType, PromoteTo},
         notice::Reason,
@@ -11,6 +11,7 @@ use haldane::{
         status::Ended,
     },
     decide::decide,
+    observe::seen::Seen,
 };
 
 use crate::{operator::Run, world::World};
@@ -147,6 +148,35 @@ fn a_pause_stops_time_but_not_safety() {
     assert!(matches!(run.state(), Some(State::Stepping { step: 0, .. })));
     run.world.bad = vec!["B".into()];
     until(&mut run, 60, |r| matches!(r.state(), Some(State::Draining { .. })));
+}
+
+#[test]
+fn no_share_rises_before_what_is_said_of_the_service_is_said_of_its_canary() {
+    let mut run = Run::new(true, 3, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 60, |r| matches!(r.state(), Some(State::Stepping { settled: Some(_), .. })));
+    // Somebody has taken our share out of the routes; it would come back at once.
+    let mut seen = run.seen();
+    seen.routes.iter_mut().for_each(|r| r.split = None);
+    let planned = |seen: &Seen| {
+        let decision = decide(&run.world.spec, &run.past(), seen);
+        let stable = decision.state.as_ref().map(|s| s.stable().revision.clone()).unwrap_or_default();
+        steps(&decision.goal, &stable, seen)
+    };
+    let gives = |plan: &[Effect]| plan.iter().any(|e| matches!(e, Effect::Route { weight: 1.., .. }));
+    let creates = |plan: &[Effect]| plan.iter().any(|e| matches!(e, Effect::CreateCanaryService { .. }));
+    let plan = planned(&seen);
+    assert!(gives(&plan) && !creates(&plan), "{plan:?}");
+    seen.services.iter_mut().for_each(|s| s.rules_copied = false);
+    let plan = planned(&seen);
+    assert!(!gives(&plan) && creates(&plan), "{plan:?}");
+    // The way down waits for nothing.
+    let mut high = run.seen();
+    high.services.iter_mut().for_each(|s| s.rules_copied = false);
+    high.routes.iter_mut().filter_map(|r| r.split.as_mut()).for_each(|s| s.weight = 99);
+    let plan = planned(&high);
+    assert!(plan.iter().any(|e| matches!(e, Effect::Route { .. })), "{plan:?}");
 }
 
 #[test]
@@ -307,4 +337,27 @@ fn the_number_of_pods_may_change_in_any_second_of_the_hand_over() {
         let pods = run.world.pods.iter().filter(|p| p.rev == "B" && p.ending.is_none()).count();
         assert_eq!(pods, wanted as usize, "{after} s after its begin, routed: {routed}");
     }
+}
+
+#[test]
+fn a_gateway_that_does_not_follow_a_rollback_is_led_to_the_stable_pods() {
+    let mut run = Run::new(true, 4, None);
+    run.seconds(3).unwrap();
+    run.ask("B");
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Stepping { step: 1, settled: Some(_), .. })));
+    run.world.stuck = true;
+    run.world.bad = vec!["B".into()];
+    until(&mut run, 90, |r| matches!(r.state(), Some(State::Draining { .. })));
+    run.seconds(20).unwrap();
+    assert!(run.world.live_weight() > 0, "it still sends to the canary");
+    let served = |run: &Run| run.world.pods.iter().filter(|p| p.rev == "B").map(|p| p.requests).sum::<f64>();
+    let before = served(&run);
+    run.seconds(100).unwrap();
+    assert!((served(&run) - before).abs() < 0.5, "and nothing of it reaches the bad version");
+    assert!(matches!(run.state(), Some(State::Draining { .. })), "which its word is waited for");
+    assert!(run.told.values().any(|(reason, _)| *reason == Reason::Stuck));
+    assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
+    run.world.stuck = false;
+    until(&mut run, 120, |r| matches!(r.state(), Some(State::RolledBack { .. })));
+    until(&mut run, 30, |r| r.world.services.iter().all(|s| s.canary.is_none()) && r.rests());
 }

@@ -8,7 +8,7 @@ use haldane::{
         status::Ended,
     },
     decide::{decide, goal::Goal},
-    observe::seen::{Leaving, Parting},
+    observe::seen::{Hold, Leaving, Parting},
 };
 
 use crate::{
@@ -98,37 +98,52 @@ fn in_a_rollback_nobody_waits_for_the_stable_version_to_be_well() {
     assert!(matches!(run.state(), Some(State::RolledBack { .. })), "{:?}", run.state());
 }
 
+/// A held Deployment at rest, its stable template kept.
+fn held(hold: Hold) -> Run {
+    let mut run = Run::new(true, 3, None).held(hold);
+    until(&mut run, 60, kept);
+    run
+}
+
+fn kept(run: &Run) -> bool {
+    run.world.kept.is_some() && run.rests()
+}
+
 #[test]
 fn a_held_deployment_is_given_back_and_held_again() {
-    let mut run = Run::new(true, 3, None).held();
-    until(&mut run, 60, |r| r.world.kept.is_some() && r.rests());
-    let pods: Vec<_> = run.world.pods.iter().map(|p| p.name.clone()).collect();
-    retired(&mut run);
-    assert!(!run.world.paused && !run.world.by_us && run.world.kept.is_none());
-    run.retire(false);
-    until(&mut run, 60, |r| r.world.kept.is_some() && r.rests());
-    assert!(run.world.paused && run.world.by_us && run.world.finalizer);
-    let now: Vec<_> = run.world.pods.iter().map(|p| p.name.clone()).collect();
-    assert_eq!(now, pods, "no pod was started");
+    for hold in [Hold::Always, Hold::AtChange] {
+        let mut run = held(hold);
+        let pods: Vec<_> = run.world.pods.iter().map(|p| p.name.clone()).collect();
+        retired(&mut run);
+        assert!(!run.world.paused && !run.world.by_us && !run.world.marked_held && run.world.kept.is_none());
+        run.retire(false);
+        until(&mut run, 60, kept);
+        let paused = hold == Hold::Always;
+        assert_eq!((run.world.paused, run.world.by_us), (paused, paused));
+        assert!(run.world.marked_held && run.world.finalizer);
+        let now: Vec<_> = run.world.pods.iter().map(|p| p.name.clone()).collect();
+        assert_eq!(now, pods, "no pod was started");
+    }
 }
 
 #[test]
 fn of_a_held_deployment_no_refused_template_is_rolled_out() {
-    let mut run = Run::new(true, 3, None).held();
-    until(&mut run, 60, |r| r.world.kept.is_some() && r.rests());
-    run.world.bad = vec!["B".into()];
-    run.ask("B");
-    until(&mut run, 200, rolled_back);
-    let started = run.world.started.clone();
-    retired(&mut run);
-    assert_eq!((run.world.template.as_str(), run.world.paused), ("A", false));
-    assert_eq!(run.world.started, started, "no pod was started");
-    // Whoever writes it again after the next install is told as before.
-    run.retire(false);
-    until(&mut run, 60, |r| r.world.kept.is_some() && r.rests());
-    run.ask("B");
-    run.seconds(60).unwrap();
-    assert!(run.world.paused && run.world.started == started, "{:?}", run.state());
+    for hold in [Hold::Always, Hold::AtChange] {
+        let mut run = held(hold);
+        run.world.bad = vec!["B".into()];
+        run.ask("B");
+        until(&mut run, 200, rolled_back);
+        let started = run.world.started.clone();
+        retired(&mut run);
+        assert_eq!((run.world.template.as_str(), run.world.paused), ("A", false));
+        assert_eq!(run.world.started, started, "no pod was started");
+        // Whoever writes it again after the next install is told as before.
+        run.retire(false);
+        until(&mut run, 60, kept);
+        run.ask("B");
+        run.seconds(60).unwrap();
+        assert!(run.world.paused && run.world.started == started, "{:?}", run.state());
+    }
 }
 
 #[test]

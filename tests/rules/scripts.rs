@@ -1,9 +1,12 @@
 //! Whole releases as scripts that can be cut at any point and go on from there, and what each comes to.
 
-use haldane::api::{
-    action::{ActionType, PromoteTo},
-    state::{Part, State},
-    status::Ended,
+use haldane::{
+    api::{
+        action::{ActionType, PromoteTo},
+        state::{Part, State},
+        status::Ended,
+    },
+    observe::seen::Hold,
 };
 
 use crate::operator::Run;
@@ -21,8 +24,7 @@ pub struct Script {
     /// Routes and Services; without a route the number of pods divides the traffic.
     pub routes: usize,
     pub services: usize,
-    /// The Release names no images.
-    pub held: bool,
+    pub hold: Hold,
     pub lines: Vec<Line>,
 }
 
@@ -42,8 +44,7 @@ const WANTED: u32 = 3;
 
 impl Script {
     pub fn begin(&self) -> Play {
-        let run = Run::with(self.routes, self.services, WANTED, None);
-        Play { run: if self.held { run.held() } else { run }, line: 0, late: 0 }
+        Play { run: Run::with(self.routes, self.services, WANTED, None).held(self.hold), line: 0, late: 0 }
     }
 
     /// One second, after the lines that are due. True when the script is at its end and nothing is left to do.
@@ -149,19 +150,23 @@ pub fn scripts() -> Vec<Script> {
         ),
         ("hand-over taken back", vec![started(), ask(), Until(taking_over), rollback()]),
     ];
-    let modes =
-        [(1, 1, false, "routed"), (0, 1, false, "by replicas"), (1, 1, true, "held, routed"), (0, 1, true, "held")];
-    let scripts = modes.into_iter().flat_map(|(routes, services, held, mode)| {
+    let modes = [
+        (1, 1, Hold::No, "routed"),
+        (0, 1, Hold::No, "by replicas"),
+        (1, 1, Hold::Always, "held, routed"),
+        (0, 1, Hold::AtChange, "held at change"),
+    ];
+    let scripts = modes.into_iter().flat_map(|(routes, services, hold, mode)| {
         let kinds = kinds.clone();
         kinds.into_iter().map(move |(kind, lines)| Script {
             name: Box::leak(format!("{kind}, {mode}").into_boxed_str()),
             routes,
             services,
-            held,
+            hold,
             lines,
         })
     });
-    let wide = |name, routes, services| Script { name, routes, services, held: false, lines: kinds[0].1.clone() };
+    let wide = |name, routes, services| Script { name, routes, services, hold: Hold::No, lines: kinds[0].1.clone() };
     scripts
         .chain([
             wide("promotion, two routes", 2, 2),
@@ -221,7 +226,7 @@ pub fn fits(script: &Script, run: &Run) -> bool {
     let kind = script.name.split(',').next().unwrap_or_default();
     let serves = |version: &str| {
         let mut ready = run.world.pods.iter().filter(|p| p.ready && p.ending.is_none());
-        ready.all(|p| p.rev == version) && (run.world.template == version || script.held)
+        ready.all(|p| p.rev == version) && (run.world.template == version || script.hold != Hold::No)
     };
     let ended = run.world.past.memory.result.as_ref().map(|r| r.outcome);
     match kind {
@@ -230,7 +235,9 @@ pub fn fits(script: &Script, run: &Run) -> bool {
         }
         "superseded" => serves("C") && ended == Some(Ended::Succeeded),
         // Of a held Deployment the template is the old one again, and so is what is asked for.
-        "undo" => serves("A") && ended == Some(if script.held { Ended::Succeeded } else { Ended::RolledBack }),
+        "undo" => {
+            serves("A") && ended == Some(if script.hold == Hold::No { Ended::RolledBack } else { Ended::Succeeded })
+        }
         "there and back" => serves("A") && ended == Some(Ended::Succeeded),
         "deletion on the way" | "deletion in the hand-over" | "deletion in the rollback" => run.world.gone,
         "retired on the way" => run.is_left() && serves("A"),

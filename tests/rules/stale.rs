@@ -19,16 +19,8 @@ use crate::{
 const MEDDLERS: [(&str, Meddler); 14] = [
     ("scaled up", |run| run.world.wanted = 5),
     ("scaled down", |run| run.world.wanted = 2),
-    ("template edited", |run| {
-        if run.world.handover.is_none() {
-            (run.world.template, run.world.observed) = ("X".into(), false);
-        }
-    }),
-    ("un-paused", |run| {
-        if run.world.handover.is_none() {
-            (run.world.paused, run.world.observed) = (false, false);
-        }
-    }),
+    ("template edited", |run| run.world.edit_template("X")),
+    ("un-paused", |run| run.world.resume()),
     ("pins removed", |run| run.world.services.iter_mut().for_each(|s| s.pin = None)),
     ("route edited", |run| {
         for route in &mut run.world.routes {

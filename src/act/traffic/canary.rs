@@ -10,12 +10,11 @@ use kube::{
     core::ObjectMeta,
 };
 
-use super::{json, service, services};
+use super::{destination_rules, json, service, services};
 use crate::{
     act::{fresh::refused, patch::Edit, scope::Scope},
     api::{names, routes::canary_name},
     error::{Error, Result},
-    observe::services::is_ours,
 };
 
 /// With these GitOps tools mark what they have applied, and delete what bears the mark but is not in Git.
@@ -27,8 +26,14 @@ const LET_GO: [(&str, &str); 2] =
 /// Annotations by which a scraper finds its targets.
 const SCRAPE: &str = "prometheus.io/";
 
-/// Creates it, or turns one left over from an earlier candidate to `hash`. One that is not ours is never touched.
+/// Creates it, or turns one left over from an earlier candidate to `hash`, and what stands beside it. What is not ours is
+/// never touched.
 pub async fn create(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
+    destination_rules::create(scope, name).await?;
+    create_service(scope, name, hash).await
+}
+
+async fn create_service(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
     let canary = canary_name(name);
     let doing = format!("creating Service {canary}");
     let (user, present) = tokio::try_join!(service(scope, name), service(scope, &canary))?;
@@ -54,8 +59,25 @@ pub async fn create(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
     edit.send(&services(scope), &present, &format!("updating Service {canary}")).await.map(drop)
 }
 
-/// Deletes it, if it is there and ours.
+/// Lets it select the pods of `hash`. One that is gone, or not ours, is left alone.
+pub async fn turn(scope: &Scope<'_>, name: &str, hash: &str) -> Result<()> {
+    let canary = canary_name(name);
+    let doing = format!("turning Service {canary} to {hash}");
+    let Some(present) = service(scope, &canary).await? else { return Ok(()) };
+    refuse_foreign(scope, &present, &doing)?;
+    let now = present.spec.as_ref().and_then(|spec| spec.selector.as_ref()).and_then(|s| s.get(names::HASH));
+    if now.map(String::as_str) == Some(hash) {
+        return Ok(());
+    }
+    let mut edit = Edit::of(&present);
+    edit.add(&["spec", "selector", names::HASH], hash);
+    edit.send(&services(scope), &present, &doing).await.map(drop)
+}
+
+/// Deletes it and what stands beside it, as far as it is there and ours. The Service goes last: what is left when this
+/// is broken off is found by it.
 pub async fn delete(scope: &Scope<'_>, name: &str) -> Result<()> {
+    destination_rules::delete(scope, name).await?;
     let canary = canary_name(name);
     let doing = format!("deleting Service {canary}");
     let Some(present) = service(scope, &canary).await? else { return Ok(()) };
@@ -69,26 +91,13 @@ pub async fn delete(scope: &Scope<'_>, name: &str) -> Result<()> {
 }
 
 fn refuse_foreign(scope: &Scope<'_>, present: &Service, doing: &str) -> Result<()> {
-    if is_ours(present, scope.release) {
+    if names::created_by(present, scope.release) {
         return Ok(());
     }
     Err(refused(doing, format!("it exists and does not belong to Release {}", scope.release)))
 }
 
 fn wanted(scope: &Scope<'_>, user: &Service, hash: &str) -> Service {
-    let tracked = |key: &str| TRACKING.iter().any(|prefix| key.starts_with(prefix));
-    let copied = |from: &BTreeMap<String, String>, keep: &dyn Fn(&str) -> bool| -> BTreeMap<String, String> {
-        from.iter().filter(|(key, _)| keep(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    let mut labels = copied(user.labels(), &|key| !tracked(key) && !key.starts_with(names::PREFIX));
-    let mut annotations = copied(user.annotations(), &|key| key.starts_with(SCRAPE));
-    if labels.contains_key(INSTANCE) {
-        annotations.extend(LET_GO.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    }
-    labels.insert(names::RELEASE.into(), names::label_value(scope.release).to_owned());
-    annotations.insert(names::RELEASE.into(), scope.release.to_owned());
-    annotations.insert(names::RELEASE_UID.into(), scope.release_uid.to_owned());
-
     let users = user.spec.clone().unwrap_or_default();
     let mut selector = users.selector.unwrap_or_default();
     selector.insert(names::HASH.into(), hash.to_owned());
@@ -108,11 +117,27 @@ fn wanted(scope: &Scope<'_>, user: &Service, hash: &str) -> Service {
         traffic_distribution: users.traffic_distribution,
         ..ServiceSpec::default()
     };
-    let metadata = ObjectMeta {
+    Service { metadata: metadata(scope, user), spec: Some(spec), ..Service::default() }
+}
+
+/// Name and marks of what is made beside an object of the user.
+pub(super) fn metadata(scope: &Scope<'_>, user: &impl ResourceExt) -> ObjectMeta {
+    let tracked = |key: &str| TRACKING.iter().any(|prefix| key.starts_with(prefix));
+    let copied = |from: &BTreeMap<String, String>, keep: &dyn Fn(&str) -> bool| -> BTreeMap<String, String> {
+        from.iter().filter(|(key, _)| keep(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let mut labels = copied(user.labels(), &|key| !tracked(key) && !key.starts_with(names::PREFIX));
+    let mut annotations = copied(user.annotations(), &|key| key.starts_with(SCRAPE));
+    if labels.contains_key(INSTANCE) {
+        annotations.extend(LET_GO.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    labels.insert(names::RELEASE.into(), names::label_value(scope.release).to_owned());
+    annotations.insert(names::RELEASE.into(), scope.release.to_owned());
+    annotations.insert(names::RELEASE_UID.into(), scope.release_uid.to_owned());
+    ObjectMeta {
         name: Some(canary_name(&user.name_any())),
         labels: Some(labels),
         annotations: Some(annotations),
         ..ObjectMeta::default()
-    };
-    Service { metadata, spec: Some(spec), ..Service::default() }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `pins`: our key in the selectors of the user's Services.
 //! - `canary`: the Service beside each of them that selects the candidate alone.
+//! - `destination_rules`: what Istio is told of the user's Services, said of their canaries too.
 //! - `routes`: the candidate's share in the user's routes. What a share looks like in a kind of route is pure
 //!   (`api::routes`, one file per kind); how it is written is the same for all.
 //!
@@ -10,6 +11,7 @@
 //! written, look again.
 
 pub mod canary;
+pub mod destination_rules;
 pub mod pins;
 pub mod routes;
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::http_route::GROUP;
+use super::gateway_api::GROUP;
 
 /// `Accepted` and `ResolvedRefs` must be there and true, for this generation, from every parent.
 const REQUIRED: [&str; 2] = ["Accepted", "ResolvedRefs"];

@@ -1,18 +1,31 @@
 //! Routes: how the share of a candidate is put into the objects people route by, read there, and taken out again.
 //!
-//! All of it is pure and works on the object's raw `spec`, so that fields no one here has heard of survive. One file per
-//! kind of route; reading and writing side use the same one.
+//! All of it is pure and works on the object's raw `spec`, so that fields no one here has heard of survive. What a split
+//! is stands once, in `rules` and `rule`; a kind of route says in its `Dialect` only where it keeps what. `contract` is
+//! what every kind promises; `docs/traffic.md` tells it to people.
 
 pub mod accepted;
-pub mod http_route;
+pub mod destination_rule;
+mod dialect;
+pub mod gateway_api;
+pub mod host;
 mod rule;
+mod rules;
+pub mod settled;
+pub mod virtual_service;
 
 use std::collections::BTreeMap;
 
-use kube::core::ApiResource;
+use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
-use super::release::{Header, RouteRef};
+use super::{
+    release::{Header, RouteRef},
+    units::At,
+};
+pub use dialect::Dialect;
+use gateway_api::{GRPC_ROUTE, HTTP_ROUTE};
+use virtual_service::VirtualService;
 
 /// What of a route is ours to write: the Services that are split, and what the user wrote before.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +35,8 @@ pub struct Ours<'a> {
     pub route: &'a str,
     pub services: &'a [String],
     pub header: Option<&'a Header>,
-    /// The user's own weights by `<route>/<rule>/<backend>`: positions, and the Service's name.
+    /// The user's own weights by `<route>/<rule>/<backend>`: positions, and the Service's name. The kind stands before it,
+    /// if it is not an HTTPRoute.
     pub weights: &'a BTreeMap<String, i32>,
 }
 
@@ -48,9 +62,21 @@ pub struct Reading {
     pub problem: Option<String>,
 }
 
+/// Why a route does not count as taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// What the data plane says, or has not said yet.
+    pub why: String,
+    /// When time alone makes a difference.
+    pub until: Option<At>,
+}
+
 /// A kind of route. `spec` is always the whole raw `spec` of one.
 pub trait RouteKind: Send + Sync {
     fn resource(&self) -> ApiResource;
+
+    /// What has to be installed for the API server to know the kind.
+    fn installed(&self) -> &'static str;
 
     fn read(&self, spec: &Value, ours: &Ours<'_>) -> Reading;
 
@@ -61,13 +87,21 @@ pub trait RouteKind: Send + Sync {
     /// The spec as the user wrote it, his edits since then included.
     fn restore(&self, spec: &Value, ours: &Ours<'_>) -> Value;
 
-    /// Whether the data plane has taken over this very generation; else what it says, or what it has not said yet.
-    fn accepted(&self, spec: &Value, status: &Value, generation: i64, namespace: &str) -> Result<(), String>;
+    /// Whether the data plane has taken over this very generation, which is there since `since`.
+    fn accepted(&self, route: &DynamicObject, namespace: &str, since: At, now: At) -> Result<(), Unconfirmed>;
+}
+
+/// All kinds that can be split.
+pub fn kinds() -> [&'static dyn RouteKind; 3] {
+    [&HTTP_ROUTE, &GRPC_ROUTE, &VirtualService]
 }
 
 /// The kind a reference names, if it is one we can split.
 pub fn kind(route: &RouteRef) -> Option<&'static dyn RouteKind> {
-    (route.group == http_route::GROUP && route.kind == http_route::KIND).then_some(&http_route::HttpRoute)
+    kinds().into_iter().find(|kind| {
+        let resource = kind.resource();
+        resource.group == route.group && resource.kind == route.kind
+    })
 }
 
 /// The name of the Service that selects the candidate only.
@@ -75,5 +109,7 @@ pub fn canary_name(service: &str) -> String {
     format!("{service}-canary")
 }
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;

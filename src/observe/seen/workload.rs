@@ -9,13 +9,14 @@ use crate::api::{state::Revision, units::At};
 pub struct Workload {
     pub name: String,
     pub uid: String,
-    /// The Release names no images: the Deployment is paused between releases too, and its template says what is wanted.
-    pub held: bool,
+    pub hold: Hold,
+    /// It has the label `haldane.dev/held`.
+    pub marked_held: bool,
     /// `metadata.generation == status.observedGeneration`.
     pub observed: bool,
     pub paused: bool,
     /// It has the label `haldane.dev/paused-by`: the pause is ours to end, and not the user's.
-    pub paused_by_us: bool,
+    pub marked_paused: bool,
     pub deleting: bool,
     /// What our `ControllerRevision` keeps of a held Deployment; not looked for while a release is on its way.
     pub kept: Option<Revision>,
@@ -46,6 +47,18 @@ pub struct Workload {
     pub shortage: Option<String>,
     /// The HorizontalPodAutoscaler that scales it.
     pub autoscaler: Option<Autoscaler>,
+}
+
+/// What keeps a Deployment from rolling out by itself what its template says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing: the Release names images, and at rest the Deployment is its user's alone.
+    #[default]
+    No,
+    /// It is paused between releases too.
+    Always,
+    /// The API server pauses it in the request that changes its template.
+    AtChange,
 }
 
 /// What a HorizontalPodAutoscaler says of the pods that it looks at: those of both versions.
@@ -86,14 +99,34 @@ pub struct OwnedSet {
 }
 
 impl Workload {
+    /// Its template says what is wanted: the Release names no images.
+    pub fn held(&self) -> bool {
+        self.hold != Hold::No
+    }
+
+    /// Paused, and not by its user.
+    pub const fn paused_by_us(&self) -> bool {
+        self.paused && self.marked_paused
+    }
+
     /// Paused for a release, whose end ends the pause.
-    pub const fn halted(&self) -> bool {
-        self.paused && self.paused_by_us && !self.held
+    pub fn halted(&self) -> bool {
+        self.paused_by_us() && !self.held()
     }
 
     /// It has rolled out, or is rolling out, another template than the stable one by itself.
     pub fn left(&self, stable: &Revision) -> bool {
-        self.revision != *stable && (!self.held || !self.paused || self.torn())
+        self.revision != *stable && (!self.held() || !self.paused || self.torn())
+    }
+
+    /// A change of its template would wait for us, and its stable template is kept. Nothing is to be held where images are named.
+    pub fn holds(&self, stable: &Revision) -> bool {
+        let paused = match self.hold {
+            Hold::No => return true,
+            Hold::Always => self.paused_by_us(),
+            Hold::AtChange => !self.paused_by_us() || self.revision != *stable,
+        };
+        paused && self.marked_held && self.kept.as_ref() == Some(stable)
     }
 
     /// A paused Deployment with pods of the version it asks for: the pause has cut a roll in two.

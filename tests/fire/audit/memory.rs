@@ -121,8 +121,8 @@ fn route_first(step: &Step<'_>, notes: &mut Notes, breach: &mut impl FnMut(u32, 
 fn template(step: &Step<'_>, deployment: &Value, breach: &mut impl FnMut(u32, String)) {
     let Some(old) = step.old else { return };
     let name = &step.change.name;
-    let Some((_, release, state)) = holder(step.after, name) else { return };
-    let held = release["spec"]["images"].is_null(); // its template is its user's at any time
+    let Some((_, _, state)) = holder(step.after, name) else { return };
+    let held = old["metadata"]["labels"]["haldane.dev/held"].is_string(); // its template is its user's at any time
     let handed = |d: &Value| d["metadata"]["labels"]["haldane.dev/handover"].as_str().map(str::to_owned);
     if old["spec"]["template"] != deployment["spec"]["template"] && handed(old).is_none() && !held {
         match &state {

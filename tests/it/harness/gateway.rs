@@ -1,4 +1,4 @@
-//! Plays the gateway controller of one namespace: accepts HTTPRoutes as a test says and knows what the data plane would do.
+//! Plays the gateway controller of one namespace: accepts routes of the Gateway API as a test says and knows what the data plane would do.
 
 use std::{
     collections::BTreeMap,
@@ -43,8 +43,13 @@ pub fn http_route() -> ApiResource {
 
 impl Gateway {
     pub fn start(plane: &Plane, namespace: &str) -> Self {
+        Self::of(&http_route(), plane, namespace)
+    }
+
+    /// For routes of another kind.
+    pub fn of(kind: &ApiResource, plane: &Plane, namespace: &str) -> Self {
         let (manner, changed) = (Arc::new(Mutex::new(Manner::default())), Arc::new(Notify::new()));
-        let api = Api::namespaced_with(plane.client(), namespace, &http_route());
+        let api = Api::namespaced_with(plane.client(), namespace, kind);
         let task = tokio::spawn(run(api, manner.clone(), changed.clone()));
         Self { manner, changed, task }
     }

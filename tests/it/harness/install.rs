@@ -1,4 +1,4 @@
-//! Puts into a new control plane what an administrator would: the Gateway API's HTTPRoute and the install manifest.
+//! Puts into a new control plane what an administrator would: the kinds of routes and the install manifest.
 
 use std::{fs, path::Path};
 
@@ -20,18 +20,32 @@ metadata: {name: forged}
 spec: {release: none, releaseUid: none, revision: none, type: Pause, by: somebody-else}
 ";
 
+/// The kinds of routes, and what a route may need.
+const ROUTES: [&str; 4] = [
+    "httproutes.gateway.networking.k8s.io",
+    "grpcroutes.gateway.networking.k8s.io",
+    "virtualservices.networking.istio.io",
+    "destinationrules.networking.istio.io",
+];
+
 /// Where all pods run. A pod of no known node gets no endpoint.
 const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: it}}";
+
+/// Of many CRDs in a file, those that a release has to do with.
+fn of_routes(text: &str) -> String {
+    let wanted = |document: &&str| ROUTES.iter().any(|name| document.contains(&format!("\n  name: {name}\n")));
+    text.split("\n---\n").filter(wanted).collect::<Vec<_>>().join("\n---\n")
+}
 
 /// Returns when the CRDs are served and the admission policies in force.
 pub async fn everything(plane: &Plane) {
     plane.apply_yaml("default", NODE).await;
-    let routes = Path::new(&script("crds.sh", &[])).join("gateway.networking.k8s.io_httproutes.yaml");
-    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml");
-    for file in [routes, install] {
-        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        plane.apply_yaml("default", &text).await;
+    let read = |file: &Path| fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    for file in script("crds.sh", &[]).lines() {
+        plane.apply_yaml("default", &of_routes(&read(Path::new(file)))).await;
     }
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/install.yaml");
+    plane.apply_yaml("default", &read(&install)).await;
     let api: Api<CustomResourceDefinition> = Api::all(plane.client());
     eventually("every CRD is established", SOON, async || {
         let all = api.list(&ListParams::default()).await.ok()?;

@@ -1,11 +1,12 @@
 //! A bad version loses its traffic first, and is not tried again by itself.
 
 use haldane::api::state::{CauseKind, State};
+use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use super::{QUICK, STAYS, Shop};
 use crate::{
-    harness::{Write, pods},
+    harness::{SOON, Write, eventually, pods},
     kstatus::{self, Kstatus},
 };
 
@@ -64,4 +65,37 @@ async fn a_crashing_version_loses_its_traffic_before_anything_else() {
     shop.assert_home("shop:2").await;
     assert!(shop.told("shop", "Retried").await.starts_with("sam ordered another try"));
     shop.recorder.assert_honest("shop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_silent_gateway_still_sends_reaches_the_stable_pods() {
+    let shop = Shop::open().await;
+    shop.wish(STAYS).await;
+    shop.in_step().await;
+    shop.gateway.go_away();
+    shop.order("Rollback", "").await;
+    let status = shop
+        .until(
+            "shop",
+            "the canary Service is turned",
+            |s| matches!(&s.state, Some(State::Draining { report, .. }) if report.turned_at.is_some()),
+        )
+        .await;
+    assert!(
+        status.message.ends_with("what it still sends to the canary reaches the stable pods"),
+        "{}",
+        status.message
+    );
+    let services = shop.api::<Service>();
+    let hash = async |name: &str| services.get(name).await.ok()?.spec?.selector?.get("pod-template-hash").cloned();
+    eventually("both names lead to the stable pods", SOON, async || {
+        let (stable, canary) = (hash("shop").await, hash("shop-canary").await);
+        if stable.is_some() && stable == canary { Ok(()) } else { Err((stable, canary)) }
+    })
+    .await;
+    assert!(shop.told("shop", "Stuck").await.contains("has not"), "with the gateway's own complaint");
+    assert_eq!(shop.pods_of("shop:2").await.len(), 1, "no pod is ended while something may be sent to it");
+    shop.gateway.come_back();
+    shop.phase("shop", "RolledBack").await;
+    shop.assert_home("shop:1").await;
 }

@@ -6,13 +6,26 @@ use futures::future::join_all;
 use haldane::api::{names, state::State};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy},
 };
 use serde_json::json;
 
 use super::{HELD, LONG, Shop, Wish};
-use crate::harness::{SOON, eventually, pods};
+use crate::harness::{SOON, eventually, own_plane, pods};
+
+/// A Deployment that asks nobody: paused when its template changes, or the policy is not in force yet.
+const PROBE: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: probe, labels: {haldane.dev/held: probe}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec: {containers: [{name: app, image: 'probe:1'}]}
+";
 
 impl Shop {
     /// Returns when the Deployment is paused by the Release and at rest.
@@ -27,6 +40,27 @@ impl Shop {
         shop
     }
 
+    /// The same where the API server pauses it: held, and not paused.
+    pub async fn hold_at_change() -> Self {
+        let plane = own_plane().await;
+        plane.apply_yaml("default", include_str!("../../../deploy/hold-at-change.yaml")).await;
+        plane.apply_yaml("default", PROBE).await;
+        let mut n = 1;
+        eventually("the policy is in force", SOON, async || {
+            n += 1;
+            plane.kubectl("default", &["set", "image", "deployment/probe", &format!("app=probe:{n}")]).await;
+            let probe: Api<Deployment> = Api::namespaced(plane.client(), "default");
+            (probe.get("probe").await.ok()?.spec?.paused == Some(true)).then_some(())
+        })
+        .await;
+        let config = plane.operator_config();
+        let shop = Box::pin(Self::open_to(plane, config)).await;
+        shop.wish(HELD).await;
+        eventually("it is held", SOON, async || shop.marked_held().await.then_some(())).await;
+        assert!(!shop.paused_by_anybody().await, "and not paused");
+        shop
+    }
+
     async fn deployment(&self) -> Deployment {
         self.api::<Deployment>().get("shop").await.expect("the Deployment")
     }
@@ -36,6 +70,14 @@ impl Shop {
         let labelled =
             deployment.labels().contains_key(names::PAUSED_BY) && deployment.labels().contains_key(names::HELD);
         labelled && deployment.spec.is_some_and(|spec| spec.paused == Some(true))
+    }
+
+    pub async fn marked_held(&self) -> bool {
+        self.deployment().await.labels().contains_key(names::HELD)
+    }
+
+    pub async fn paused_by_anybody(&self) -> bool {
+        self.deployment().await.spec.is_some_and(|spec| spec.paused == Some(true))
     }
 
     /// As `kubectl set image`, `helm upgrade` and a GitOps sync do.
@@ -181,6 +223,45 @@ async fn leave(phase: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_the_release_gives_the_deployment_back_without_a_roll() {
     join_all(["Idle", "Stepping", "RolledBack"].map(leave)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_api_server_pauses_it_a_held_deployment_is_not_paused_at_rest() {
+    let shop = Box::pin(Shop::hold_at_change()).await;
+    let paused = async || shop.paused_by_anybody().await;
+    // In the very request: no ReplicaSet of the new version is ever the Deployment's own.
+    shop.set_image("shop:2").await;
+    assert!(paused().await, "the API server has paused it");
+    shop.phase("shop", "Observing").await;
+    let proven = shop.pods_of("shop:2").await;
+    shop.phase("shop", "Succeeded").await;
+    shop.only("shop:2", 2).await;
+    assert_eq!(shop.pods().await, proven, "each pod was started once");
+    assert!(!paused().await, "un-paused with the end of the release");
+
+    shop.agent.crash(pods::of_image("shop:3"));
+    shop.set_image("shop:3").await;
+    shop.phase("shop", "RolledBack").await;
+    shop.plane.kubectl(&shop.ns, &["rollout", "resume", "deployment/shop"]).await;
+    assert!(paused().await, "what was refused is not rolled out by hand either");
+    shop.only("shop:2", 2).await;
+    shop.set_image("shop:2").await;
+    eventually("taken back, it is at rest as before", LONG, async || (!paused().await).then_some(())).await;
+    assert_eq!(shop.pods().await, proven, "and nothing was started");
+
+    // A restart is a change like any other.
+    shop.plane.kubectl(&shop.ns, &["rollout", "restart", "deployment/shop"]).await;
+    shop.until("shop", "restarted step by step", |s| s.memory.history.len() == 3 && s.phase == "Succeeded").await;
+    shop.only("shop:2", 2).await;
+    assert!(shop.pods().await.keys().all(|pod| !proven.contains_key(pod)));
+
+    shop.delete("shop").await;
+    shop.gone("shop", Duration::from_secs(90)).await;
+    eventually("nothing of ours is left", LONG, async || {
+        let ours = shop.ours().await;
+        if ours.is_empty() { Ok(()) } else { Err(ours) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -86,6 +86,11 @@ impl Shop {
         found.extend(self.marked::<Pod>().await);
         let routes = self.routes().list(&ListParams::default()).await.expect("routes").items;
         found.extend(routes.iter().filter(|r| has_mark(&r.metadata)).map(|r| format!("HTTPRoute {}", r.name_any())));
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule"));
+        let rules: Api<DynamicObject> = Api::namespaced_with(self.plane.client(), &self.ns, &kind);
+        let rules = rules.list(&ListParams::default()).await.expect("DestinationRules").items;
+        let marked = rules.iter().filter(|r| has_mark(&r.metadata));
+        found.extend(marked.map(|r| format!("DestinationRule {}", r.name_any())));
         found
     }
 

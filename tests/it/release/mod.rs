@@ -4,6 +4,7 @@
 mod back;
 mod change;
 mod deaf;
+mod every_route;
 mod first;
 mod good;
 mod held;
@@ -53,7 +54,7 @@ pub struct Shop {
     pub recorder: Recorder,
     address: SocketAddr,
     before: look::Written,
-    _gateway: Gateway,
+    pub gateway: Gateway,
     config: Config,
     operator: Option<DropGuard>,
 }
@@ -67,6 +68,7 @@ pub struct Wish<'a> {
     pub watch: &'a str,
     pub paused: bool,
     pub checks: &'a str,
+    pub routes: &'a str,
 }
 
 /// Everything in a few seconds.
@@ -77,6 +79,7 @@ pub const QUICK: Wish<'static> = Wish {
     watch: "1s",
     paused: false,
     checks: "warmUp: 0s",
+    routes: "{name: shop}",
 };
 /// Names no image: the Deployment is held.
 pub const HELD: Wish<'static> = Wish { image: "", ..QUICK };
@@ -101,7 +104,7 @@ impl Shop {
         let before = look::written(&plane, &ns).await;
         let (address, operator) = operator(config.clone(), &ns, 0, &[]);
         let operator = Some(operator);
-        let shop = Self { plane, ns, agent, recorder, address, before, _gateway: gateway, config, operator };
+        let shop = Self { plane, ns, agent, recorder, address, before, gateway, config, operator };
         let rolled_out: Api<Deployment> = shop.api();
         eventually("the Deployment runs", SOON, async || {
             let status = rolled_out.get("shop").await.ok()?.status?;
@@ -123,7 +126,7 @@ impl Shop {
     }
 
     pub async fn wish(&self, wish: Wish<'_>) {
-        let Wish { name, image, steps, watch, paused, checks } = wish;
+        let Wish { name, image, steps, watch, paused, checks, routes } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let asked = if image.is_empty() {
             String::new()
@@ -139,7 +142,7 @@ spec:
   targetRef: {{apiVersion: apps/v1, kind: Deployment, name: shop}}
   {asked}
   paused: {paused}
-  traffic: {{routes: [{{name: shop}}]}}
+  traffic: {{routes: [{routes}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{{checks}}}
 "

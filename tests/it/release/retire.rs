@@ -57,9 +57,17 @@ impl Shop {
         self.api::<Release>().get("shop").await.expect("the Release stays")
     }
 
-    async fn is_marked(&self) -> bool {
+    async fn lease(&self) -> Lease {
         let leases: Api<Lease> = Api::namespaced(self.plane.client(), OPERATOR);
-        leases.get(&self.ns).await.expect("the lease").annotations().contains_key(names::RETIRING)
+        leases.get(&self.ns).await.expect("the lease")
+    }
+
+    async fn holder(&self) -> Option<String> {
+        self.lease().await.spec?.holder_identity
+    }
+
+    async fn is_marked(&self) -> bool {
+        self.lease().await.annotations().contains_key(names::RETIRING)
     }
 
     async fn annotate(&self, key: &str, value: &str) {
@@ -133,6 +141,25 @@ async fn a_held_deployment_is_given_back_and_held_by_the_next_installation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_is_one_that_the_api_server_pauses() {
+    let mut shop = Box::pin(Shop::hold_at_change()).await;
+    let old = shop.pods().await;
+    shop.refuse("shop:2").await;
+    assert!(shop.paused_by_anybody().await, "what was refused waits");
+    let (outcome, said) = shop.retire(BOUND).await;
+    assert_eq!(outcome, Outcome::Home, "{said:?}");
+    shop.only("shop:1", 2).await;
+    assert_eq!(shop.pods().await, old, "the same pods");
+    shop.assert_home("shop:1").await;
+    shop.uninstall();
+
+    shop.install();
+    eventually("it is held again", SOON, async || shop.marked_held().await.then_some(())).await;
+    assert!(!shop.paused_by_anybody().await, "and not paused");
+    assert_eq!(shop.pods().await, old, "still the same pods");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_installation_goes_on() {
     let (mut shop, _) = Box::pin(enter("Stepping")).await;
     shop.in_step().await;
@@ -157,12 +184,7 @@ async fn a_restarted_operator_of_the_same_installation_goes_on_retiring() {
     shop.uninstall();
     let (address, again) = operator(shop.config.clone(), &shop.ns, 2, &[]);
     (shop.address, shop.operator) = (address, Some(again));
-    eventually("it leads", SOON, async || {
-        let leases: Api<Lease> = Api::namespaced(shop.plane.client(), OPERATOR);
-        let holder = leases.get(&shop.ns).await.ok()?.spec?.holder_identity?;
-        holder.ends_with("-2").then_some(())
-    })
-    .await;
+    eventually("it leads", SOON, async || shop.holder().await.filter(|holder| holder.ends_with("-2"))).await;
     sleep(Duration::from_secs(5)).await;
     shop.assert_home("shop:1").await;
 }
@@ -188,16 +210,19 @@ async fn without_an_operator_it_is_said_at_once() {
     let (mut shop, _) = Box::pin(enter("Stepping")).await;
     shop.in_step().await;
     shop.uninstall();
-    sleep(Duration::from_secs(3)).await; // gives the lease back
+    eventually("the lease is given back", SOON, async || {
+        shop.holder().await.is_none_or(|holder| holder.is_empty()).then_some(())
+    })
+    .await;
     let (outcome, said) =
-        timeout(Duration::from_secs(60), shop.retire(LONG)).await.expect("long before its time is over");
+        timeout(Duration::from_mins(1), shop.retire(LONG)).await.expect("long before its time is over");
     assert!(matches!(&outcome, Outcome::NoLeader(left) if left.len() == 1), "{outcome:?}: {said:?}");
 
     // The last resort; then there is nothing to bring home.
     let command = outcome_left(&outcome).last_resort().expect("it has our finalizer");
-    let path = "/metadata/finalizers/0";
+    let place = "/metadata/finalizers/0";
     assert!(
-        command.contains(&format!("kubectl patch release shop -n {} ", shop.ns)) && command.contains(path),
+        command.contains(&format!("kubectl patch release shop -n {} ", shop.ns)) && command.contains(place),
         "{command}"
     );
     let patch = command.split('\'').nth(1).expect("a patch in quotes");

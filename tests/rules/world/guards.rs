@@ -143,7 +143,11 @@ impl World {
             Effect::Pause => Ok(Some(self.deployment())),
             Effect::Hold if !self.observed => Err(NotYet("not seen as it is now")),
             Effect::Hold if !self.paused && self.template != scope.stable.revision.0 => Err(Stale("the template")),
-            Effect::Hold => Ok((!self.paused || !self.by_us).then(|| self.deployment())),
+            Effect::Hold => {
+                let pauses = !self.at_change || self.paused && self.template != scope.stable.revision.0;
+                Ok((!self.marked_held || pauses && !(self.paused && self.by_us)).then(|| self.deployment()))
+            }
+            Effect::LetGo { rolling } => self.look_let_go(*rolling, scope),
             Effect::KeepTemplate => {
                 self.stable_template(scope)?;
                 Ok((self.kept.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Uid))
@@ -158,6 +162,11 @@ impl World {
                 let hash = scope.candidate.as_ref().map(|c| names::candidate_hash(&c.id));
                 let there = self.services[i].canary.clone();
                 Ok((there != hash).then_some(Guard::Canary(i, there)))
+            }
+            Effect::TurnCanaryService { service, hash } => {
+                let i = self.service(service);
+                let there = self.services[i].canary.clone();
+                Ok((there.is_some() && there.as_ref() != Some(hash)).then_some(Guard::Canary(i, there)))
             }
             Effect::DeleteCanaryService { service } => {
                 let i = self.service(service);
@@ -233,6 +242,19 @@ impl World {
             || self.template == *stable
             || self.kept.as_ref() == Some(stable);
         if known { Ok(()) } else { Err(Refused("no ReplicaSet with the stable revision is left")) }
+    }
+
+    fn look_let_go(&self, rolling: bool, scope: &Scope) -> Ready {
+        if self.handover.is_some() {
+            return Err(Refused("the hand-over is not finished"));
+        }
+        if self.paused && self.by_us {
+            if !rolling {
+                self.stable_template(scope)?;
+            }
+            self.no_pins()?;
+        }
+        Ok((self.marked_held || self.by_us).then(|| self.deployment()))
     }
 
     fn look_restore_stable(&self, unpause: bool, scope: &Scope) -> Ready {

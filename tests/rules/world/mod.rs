@@ -93,6 +93,9 @@ pub struct World {
     pub rival: Option<String>,
     pub routed: bool,
     pub template: String,
+    /// The API server pauses a held Deployment in the request that changes its template.
+    pub at_change: bool,
+    pub marked_held: bool,
     /// What our ControllerRevision keeps.
     pub kept: Option<String>,
     pub paused: bool,
@@ -108,6 +111,8 @@ pub struct World {
     pub routes: Vec<WRoute>,
     /// Seconds until a gateway follows its route.
     pub lag: u32,
+    /// No gateway follows its route any more; they go on following the Services.
+    pub stuck: bool,
     pub bad: Vec<String>,
     /// So many of the next pods of a candidate are bad.
     pub lemons: u32,
@@ -151,6 +156,8 @@ impl World {
             rival: None,
             routed,
             template: "A".into(),
+            at_change: false,
+            marked_held: false,
             kept: None,
             paused: false,
             by_us: false,
@@ -164,6 +171,7 @@ impl World {
             services: names.iter().take(services).map(service).collect(),
             routes: spec.traffic.routes.iter().map(|_| WRoute { split: None, live: None, pending: 0 }).collect(),
             lag: 1,
+            stuck: false,
             bad: Vec::new(),
             lemons: 0,
             degraded: false,
@@ -205,6 +213,16 @@ impl World {
     pub fn edit_template(&mut self, version: &str) {
         if self.handover.is_none() && self.template != version {
             (self.template, self.observed) = (version.into(), false);
+            if self.at_change && self.marked_held {
+                (self.paused, self.by_us) = (true, true);
+            }
+        }
+    }
+
+    /// Somebody un-pauses the Deployment. During a hand-over the admission policy refuses it.
+    pub fn resume(&mut self) {
+        if self.handover.is_none() && !(self.at_change && self.marked_held) {
+            (self.paused, self.observed) = (false, false);
         }
     }
 
@@ -263,7 +281,7 @@ impl World {
         self.controllers();
         self.kubelet();
         for route in &mut self.routes {
-            route.pending = route.pending.saturating_sub(1);
+            route.pending = if self.stuck { route.pending } else { route.pending.saturating_sub(1) };
             if route.pending == 0 {
                 route.live = route.split;
             }
@@ -291,7 +309,7 @@ impl World {
         let mut contents = vec![("release".to_owned(), hash_of(&release))];
         let pods: Vec<_> = self.pods.iter().map(|p| (p.ready, p.ending.is_some())).collect();
         let deployment = (&self.template, self.paused, self.by_us, self.observed, self.wanted, &self.handover, pods);
-        contents.push(("deployment".to_owned(), hash_of(&(deployment, self.recreate))));
+        contents.push(("deployment".to_owned(), hash_of(&(deployment, self.recreate, self.marked_held))));
         for set in &self.sets {
             let status = (self.ready(&set.hash), self.alive(&set.hash));
             contents.push((set.name.clone(), hash_of(&(set, status))));

@@ -8,7 +8,7 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
+        Asked, CandidateSet, Feed, Hold, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
         ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
     },
 };
@@ -60,11 +60,12 @@ impl World {
         let workload = Workload {
             name: "app".into(),
             uid: "target".into(),
-            held: self.held(),
+            hold: self.hold(),
+            marked_held: self.marked_held,
             kept: self.kept.clone().map(Revision).filter(|_| !self.past.state.as_ref().is_some_and(State::active)),
             observed: self.observed,
             paused: self.paused,
-            paused_by_us: self.by_us,
+            marked_paused: self.by_us,
             wanted: self.wanted,
             revision: Revision(self.template.clone()),
             images: image(&self.template),
@@ -152,17 +153,29 @@ impl World {
         }
     }
 
+    pub fn hold(&self) -> Hold {
+        match (self.held(), self.at_change) {
+            (false, _) => Hold::No,
+            (true, false) => Hold::Always,
+            (true, true) => Hold::AtChange,
+        }
+    }
+
     fn service_seen(&self, service: &WService, side: &dyn Fn(&str) -> Side) -> ServiceSeen {
         let behind = self.behind(service);
         let count = |wanted: Side| {
             u32::try_from(behind.iter().filter(|&&i| side(&self.pods[i].hash) == wanted).count()).unwrap()
         };
+        let candidate = self.ours().map(|c| &c.hash);
+        let left = candidate.is_some() && service.canary.as_ref() != candidate;
         ServiceSeen {
             name: service.name.clone(),
             pin: service.pin.clone(),
             stable_endpoints: count(Side::Stable),
             candidate_endpoints: count(Side::Candidate),
-            canary_service: service.canary.is_some(),
+            canary_service: service.canary.is_some() && !left,
+            canary_left: service.canary.is_some() && left,
+            rules_copied: true,
             canary_endpoints: u32::try_from(self.behind_canary(service).len()).unwrap(),
             problem: None,
         }
@@ -176,6 +189,7 @@ impl World {
             weights: BTreeMap::new(),
             confirmed: route.live == route.split && route.pending == 0,
             complaint: None,
+            settles_at: None,
         };
         self.routes.iter().zip(&self.spec.traffic.routes).map(seen).collect()
     }

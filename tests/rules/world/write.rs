@@ -3,7 +3,7 @@
 use haldane::{
     act::effect::Effect,
     api::names,
-    observe::seen::{SmokeSeen, Split},
+    observe::seen::{Hold, SmokeSeen, Split},
 };
 
 use super::{Prepared, WSet, World};
@@ -24,7 +24,22 @@ impl World {
                 self.finalizer = false;
                 self.gone = self.deleted_at.is_some();
             }
-            (Effect::Pause | Effect::Hold, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
+            (Effect::Hold, _) => {
+                self.marked_held = true;
+                let stable = self.template == scope.stable.revision.0;
+                if !self.at_change || self.paused && !stable {
+                    (self.paused, self.by_us, self.observed) = (true, true, self.observed && self.paused);
+                }
+            }
+            (Effect::LetGo { rolling }, _) => {
+                if self.paused && self.by_us && !rolling {
+                    self.template.clone_from(&scope.stable.revision.0);
+                }
+                self.observed = !(self.paused && self.by_us);
+                (self.paused, self.by_us) = (self.paused && !self.by_us, false);
+                self.marked_held = false;
+            }
+            (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
             (Effect::KeepTemplate, _) => self.kept = Some(scope.stable.revision.0.clone()),
             (Effect::ForgetTemplate, _) => self.kept = None,
@@ -46,6 +61,10 @@ impl World {
             (Effect::CreateCanaryService { service }, _) => {
                 let i = self.service(service);
                 self.services[i].canary = scope.candidate.as_ref().map(|c| names::candidate_hash(&c.id));
+            }
+            (Effect::TurnCanaryService { service, hash }, _) => {
+                let i = self.service(service);
+                self.services[i].canary = self.services[i].canary.is_some().then(|| hash.clone());
             }
             (Effect::DeleteCanaryService { service }, _) => {
                 let i = self.service(service);
@@ -111,7 +130,7 @@ impl World {
                 1 => {
                     self.handover = None;
                     (self.recreate, self.observed) = (false, false);
-                    if !self.held() {
+                    if self.hold() != Hold::Always {
                         (self.paused, self.by_us) = (false, false);
                     }
                 }
