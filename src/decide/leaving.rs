@@ -52,7 +52,7 @@ pub(super) fn at_rest(
     }
     let memory = memory.clone();
     let others = seen.release.conflict.is_some(); // what it sees belongs to the other Release
-    if seen.release.uninstalled() && !seen.release.finalizer && (others || seen.is_let_go()) {
+    if seen.release.uninstalled() && (again(seen).is_none() || others && !seen.release.finalizer) {
         let untouched = ending(past, memory, Goal::Gone { told: true }, "");
         return Some(Decision { wake: None, ..untouched });
     }
@@ -67,6 +67,11 @@ pub(super) fn at_rest(
         None => format!("{begun}; what is left of it is taken away"),
     };
     Some(ending(&Past { state: Some(known), ..Past::default() }, memory, goal, &message))
+}
+
+/// When it is looked at again: as long as something of ours is left.
+pub(super) fn again(seen: &Seen) -> Option<Duration> {
+    (seen.release.finalizer || !seen.is_let_go()).then_some(LOOK_AGAIN)
 }
 
 /// What holds it up that may take long.

@@ -289,7 +289,7 @@ fn without_target(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen) 
     }
     let refused = refused(spec, past, memory, seen, Reason::TargetMissing, message);
     if seen.release.uninstalled() {
-        return Decision { goal, wake: Some(Duration::from_secs(1)), ..refused };
+        return Decision { goal, wake: leaving::again(seen), ..refused };
     }
     refused
 }

@@ -6,9 +6,10 @@ use haldane::{
         notice::Reason,
         state::{CauseKind, State},
         status::Ended,
+        units::At,
     },
     decide::{decide, goal::Goal},
-    observe::seen::{Hold, Leaving, Parting},
+    observe::seen::{Hold, Leaving, Parting, Target},
 };
 
 use crate::{
@@ -173,6 +174,23 @@ fn traffic_stays_on_the_only_ready_pods_and_it_is_told_why() {
         now.display.message
     );
     until(&mut run, 120, Run::is_left);
+}
+
+#[test]
+fn without_its_deployment_it_goes_home_too_and_is_not_looked_at_again() {
+    let mut run = Run::new(true, 2, None);
+    run.seconds(3).unwrap();
+    let (past, mut seen) = (run.past(), run.seen());
+    let stable = run.state().unwrap().stable().revision.clone();
+    let long_ago = At::from_epoch(1.0).unwrap();
+    (seen.target, seen.release.leaving) = (Target::Missing, Some(Leaving::Uninstalled { since: long_ago }));
+    seen.release.finalizer = true;
+    let decision = decide(&run.world.spec, &past, &seen);
+    assert_eq!(steps(&decision.goal, &stable, &seen), [Effect::DropFinalizer]);
+    assert!(decision.wake.is_some());
+    seen.release.finalizer = false;
+    let decision = decide(&run.world.spec, &past, &seen);
+    assert_eq!((steps(&decision.goal, &stable, &seen), decision.wake), (Vec::new(), None));
 }
 
 #[test]
