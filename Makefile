@@ -40,7 +40,7 @@ lint: ## Clippy, with everything it says an error
 deny: ## Check licences, sources and known vulnerabilities of all dependencies
 	tools/deny.sh
 
-generate: ## Write CRDs, chart copies, deploy/install.yaml and docs/reference.md
+generate: ## Write CRDs, chart copies, the manifests of deploy and docs/reference.md
 	tools/generate.sh
 
 check-generated: ## Fail when generated files are stale (and write them)
@@ -51,7 +51,7 @@ check-generated: ## Fail when generated files are stale (and write them)
 
 chart: ## Lint the chart
 	@helm=$$(tools/build.sh helm)/helm; $$helm lint --strict --kube-version 1.30.0 charts/haldane; \
-	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true
+	$$helm lint --strict --kube-version 1.30.0 charts/haldane --set 'watchNamespaces={shop}' --set networkPolicy.enabled=true --set retire.timeout=90s
 
 unit: ## Tests that need no cluster, property tests included; the seeded faults still apply
 	tools/seeded.sh --applies

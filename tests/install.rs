@@ -4,7 +4,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 fn manifest() -> Vec<Value> {
-    serde_yaml_ng::Deserializer::from_str(include_str!("../deploy/install.yaml"))
+    documents(include_str!("../deploy/install.yaml"))
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_yaml_ng::Deserializer::from_str(text)
         .filter_map(|document| Value::deserialize(document).ok())
         .filter(|object| !object.is_null())
         .collect()
@@ -138,4 +142,73 @@ fn definitions_survive_the_chart_and_policies_fail_closed() {
         5,
         "the policies know the operator"
     );
+}
+
+/// The Job that Helm runs before an uninstall, as the chart renders it.
+fn retire_job() -> Value {
+    let objects = documents(include_str!("../deploy/retire.yaml"));
+    assert_eq!(objects.len(), 1, "one Job and nothing else");
+    objects[0].clone()
+}
+
+#[test]
+fn the_chart_brings_every_release_home_before_it_goes() {
+    let job = retire_job();
+    assert_eq!((&job["kind"], &job["apiVersion"]), (&json!("Job"), &json!("batch/v1")));
+    let annotations = json!({
+        "helm.sh/hook": "pre-delete", "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+    });
+    assert_eq!(job["metadata"]["annotations"], annotations);
+    let pod = &job["spec"]["template"]["spec"];
+    let args = json!(["retire", "--namespace=haldane-system", "--timeout=4m"]);
+    assert_eq!(pod["containers"][0]["args"], args, "shorter than Helm's own patience of 5 minutes");
+    assert_eq!(job["spec"]["activeDeadlineSeconds"], 300, "longer than the command's own");
+    assert_eq!((&job["spec"]["backoffLimit"], &pod["restartPolicy"]), (&json!(2), &json!("Never")));
+    let rules =
+        json!([{"action": "FailJob", "onExitCodes": {"containerName": "haldane", "operator": "In", "values": [1]}}]);
+    assert_eq!(job["spec"]["podFailurePolicy"]["rules"], rules, "what the command says is final");
+}
+
+#[test]
+fn it_never_runs_by_itself_and_is_no_pod_of_the_operator() {
+    let objects = manifest();
+    assert!(
+        objects.iter().all(|o| o["metadata"]["annotations"]["helm.sh/hook"].is_null()),
+        "applied, it would run at once"
+    );
+    let deployment = all(&objects, "Deployment")[0];
+    let selector = deployment["spec"]["selector"]["matchLabels"].as_object().expect("a selector");
+    let job = retire_job();
+    let labels = &job["spec"]["template"]["metadata"]["labels"];
+    assert!(selector.iter().any(|(key, value)| labels[key] != *value), "{labels}");
+    // Locked down as the operator's own, the same image and account.
+    let (ours, theirs) = (&job["spec"]["template"]["spec"], &deployment["spec"]["template"]["spec"]);
+    for field in ["securityContext", "serviceAccountName"] {
+        assert_eq!(ours[field], theirs[field], "{field}");
+        assert!(!ours[field].is_null(), "{field}");
+    }
+    for field in ["image", "imagePullPolicy", "securityContext", "resources"] {
+        assert_eq!(ours["containers"][0][field], theirs["containers"][0][field], "{field}");
+        assert!(!ours["containers"][0][field].is_null(), "{field}");
+    }
+}
+
+#[test]
+fn an_uninstall_needs_no_more_rights_than_the_operator_has() {
+    let objects = manifest();
+    let verbs = |kind: &str, resource: &str| {
+        let mut verbs: Vec<String> = granted(&objects, kind)
+            .into_iter()
+            .filter(|(_, _, r, _)| r == resource)
+            .map(|(_, _, _, verb)| verb)
+            .collect();
+        verbs.sort();
+        verbs
+    };
+    // It reads and marks the Lease, and lists Releases. Nobody deletes either.
+    assert_eq!(verbs("Role", "leases"), ["create", "get", "list", "patch", "update", "watch"]);
+    assert!(verbs("ClusterRole", "leases").is_empty());
+    assert_eq!(verbs("ClusterRole", "releases"), ["get", "list", "patch", "update", "watch"]);
+    // The stable template of a held Deployment goes with it.
+    assert_eq!(verbs("ClusterRole", "controllerrevisions"), ["create", "delete", "get"]);
 }

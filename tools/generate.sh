@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# generate.sh: everything that is written from the Rust types: CRDs, their copy in the chart, the plain install
-# manifest and the reference.
+# generate.sh: everything that is written from the Rust types: CRDs, their copy in the chart, the plain manifests
+# and the reference.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 helm=$(tools/build.sh helm)/helm
@@ -15,9 +15,11 @@ for kind in releases releaseactions metricproviders notifiers; do
 done
 version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 sed -i "s/^version: .*/version: $version/; s/^appVersion: .*/appVersion: \"$version\"/" charts/haldane/Chart.yaml
-# The oldest server the chart allows; the manifests are the same for all.
-"$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true >deploy/install.yaml
-"$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set policies.holdAtChange=true \
-  --show-only templates/policy-hold-at-change.yaml >deploy/hold-at-change.yaml
-sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/install.yaml
+# The oldest server the chart allows; the manifests are the same for all. Without hooks: applied with the rest, the Job that
+# goes before an uninstall would run at once.
+template() { "$helm" template haldane charts/haldane --namespace haldane-system --kube-version 1.30.0 --set namespace.create=true "$@"; }
+template --no-hooks >deploy/install.yaml
+template --show-only templates/retire-job.yaml >deploy/retire.yaml
+template --set policies.holdAtChange=true --show-only templates/policy-hold-at-change.yaml >deploy/hold-at-change.yaml
+sed -i '1a # Written by `make generate` from charts/haldane: change the chart, not this file.' deploy/*.yaml
 "$haldane" crd --docs >docs/reference.md

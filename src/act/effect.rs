@@ -24,6 +24,8 @@ pub enum Effect {
     },
     /// The stable template into a `ControllerRevision` of ours, for the day on which its ReplicaSet is gone.
     KeepTemplate,
+    /// What was kept goes: the operator is uninstalled, and the Release that would take it along stays.
+    ForgetTemplate,
     /// The stable template into a held Deployment that asks for another one.
     RestoreStable {
         unpause: bool,

@@ -5,7 +5,7 @@
 //! pods of the stable version by itself, that template goes back in first.
 
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DynamicObject, PostParams, PropagationPolicy},
 };
 use serde_json::{Value, json};
@@ -82,14 +82,31 @@ pub async fn keep_template(scope: &Scope<'_>) -> Result<()> {
             return Ok(());
         }
         // What it holds cannot be changed; the ReplicaSet has the template meanwhile.
-        match revisions.delete(&name, &delete_params(&old, PropagationPolicy::Background)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            other => drop(other.map_err(|e| Error::from_kube(&what, e))?),
-        }
+        remove(&revisions, &old, &what).await?;
     }
     let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
     match revisions.create(&params, &kept(scope, &name, &stable, &what)?).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Err(Error::Stale(what)),
+        other => other.map(drop).map_err(|e| Error::from_kube(what, e)),
+    }
+}
+
+/// What was kept goes, if it is this Release's.
+pub async fn forget_template(scope: &Scope<'_>) -> Result<()> {
+    let name = names::kept_template(scope.release);
+    let what = format!("deleting ControllerRevision {name}");
+    let revisions = raw::controller_revisions(&scope.client, scope.namespace);
+    let found = revisions.get_opt(&name).await.map_err(|e| Error::from_kube(&what, e))?;
+    let ours = |o: &DynamicObject| o.annotations().get(names::RELEASE).map(String::as_str) == Some(scope.release);
+    match found.filter(ours) {
+        Some(kept) => remove(&revisions, &kept, &what).await,
+        None => Ok(()),
+    }
+}
+
+async fn remove(revisions: &Api<DynamicObject>, object: &DynamicObject, what: &str) -> Result<()> {
+    match revisions.delete(&object.name_any(), &delete_params(object, PropagationPolicy::Background)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         other => other.map(drop).map_err(|e| Error::from_kube(what, e)),
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     observe::seen::{Hold, Owner, Seen, Side, Target, Workload},
 };
 
-/// The next writes on the way home. `leaving`: the Release goes, so the Deployment is un-paused even if its user has
-/// changed the template meanwhile; else such a change waits for his word.
+/// The next writes on the way home. `leaving`: the Release or the operator goes, so the Deployment is un-paused even if its
+/// user has changed the template meanwhile; else such a change waits for his word.
 pub fn steps(stable: &Revision, seen: &Seen, leaving: bool, plan: &mut Vec<Effect>) {
     let stands = seen.ready(Side::Stable) > 0 || seen.ready(Side::Candidate) == 0;
     let adopted = seen.candidate.as_ref().is_some_and(|c| c.owner == Owner::Deployment);
@@ -81,7 +81,9 @@ fn hold(workload: &Workload, stable: &Revision, seen: &Seen, leaving: bool) -> O
     let (ours, wants_stable) = (workload.paused_by_us(), workload.revision == *stable);
     let rolling = ours && workload.left(stable); // somebody began that roll, and half of it helps nobody
     if leaving {
-        return (ours || workload.marked_held).then_some(Effect::LetGo { rolling });
+        let kept = seen.release.uninstalled() && workload.kept.is_some();
+        let marked = ours || workload.marked_held;
+        return if marked { Some(Effect::LetGo { rolling }) } else { kept.then_some(Effect::ForgetTemplate) };
     }
     if rolling {
         return Some(Effect::Unpause { any_template: true });

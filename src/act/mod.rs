@@ -28,6 +28,7 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
         Effect::Hold => hold::hold(scope).await,
         Effect::LetGo { rolling } => hold::let_go(scope, *rolling).await,
         Effect::KeepTemplate => hold::keep_template(scope).await,
+        Effect::ForgetTemplate => hold::forget_template(scope).await,
         Effect::RestoreStable { unpause } => hold::restore_stable(scope, *unpause).await,
         Effect::Pin { service, hash } => traffic::pins::pin(scope, service, hash).await,
         Effect::Unpin { service } => traffic::pins::unpin(scope, service).await,

@@ -30,6 +30,20 @@ pub const PAUSED_BY: &str = "haldane.dev/paused-by";
 /// Label of a Deployment that is held between releases: the Release's name, cut to 63 characters.
 pub const HELD: &str = "haldane.dev/held";
 
+/// Annotation of a Release that is deleted, `true`: its user waits no longer, the finalizer goes and all else stays as it is.
+pub const ABANDON: &str = "haldane.dev/abandon";
+
+/// Annotation of the operator's Lease: the operator is to bring every Release home. The time changes as long as somebody
+/// still wants it; a mark that stands still for `RETIRING_FOR` seconds counts no more.
+pub const RETIRING: &str = "haldane.dev/retiring";
+
+/// Annotation beside it: for how many seconds it counts without being renewed.
+pub const RETIRING_FOR: &str = "haldane.dev/retiring-for";
+
+/// Annotation of the operator's Lease: whose it is, the UID of the operator's service account. Helm makes a new one with each
+/// install, which is not concerned by what the former one was asked.
+pub const INSTALLATION: &str = "haldane.dev/installation";
+
 /// Label of our Jobs: which smoke test it is.
 pub const SMOKE: &str = "haldane.dev/smoke";
 

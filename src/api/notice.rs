@@ -37,6 +37,7 @@ pub enum Reason {
     Invalid,
     Conflict,
     StatusLost,
+    Abandoned,
 }
 
 impl fmt::Display for Reason {
@@ -63,7 +64,8 @@ impl Reason {
             | Self::TargetMissing
             | Self::Invalid
             | Self::Conflict
-            | Self::StatusLost => Severity::Warning,
+            | Self::StatusLost
+            | Self::Abandoned => Severity::Warning,
             Self::Accepted
             | Self::Waiting
             | Self::Preparing

@@ -15,6 +15,7 @@ mod lint;
 mod order;
 mod pipe;
 mod render;
+pub mod retire;
 pub mod run;
 mod table;
 mod tree;
@@ -41,6 +42,8 @@ struct Cli {
 enum Command {
     /// Run the operator
     Run(run::RunArgs),
+    /// Before an uninstall: have the operator bring every Release home, and wait for it
+    Retire(retire::Args),
     /// Print the CustomResourceDefinitions as YAML
     Crd(crd::Args),
     /// Show Releases: one as a picture, many as a table
@@ -100,6 +103,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(async {
         match command {
             Command::Run(args) => run::operator(args).await,
+            Command::Retire(args) => retire::run(&args).await,
             Command::Crd(args) => crd::run(&args),
             Command::Get(args) => get::run(&args).await,
             Command::Wait(args) => Box::pin(wait::run(&args)).await,

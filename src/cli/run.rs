@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// The name of the lease that the replicas compete for
     #[arg(long, env = "HALDANE_LEASE", default_value = "haldane")]
     pub lease: String,
+    /// What tells this installation from a later one [default: the UID of the service account]
+    #[arg(long, env = "HALDANE_INSTALLATION")]
+    pub installation: Option<String>,
 }
 
 /// The operator with its real work.
@@ -116,7 +119,8 @@ pub async fn start_over(
     let client = guarded(connect(CALL_LIMIT)?, fence.clone(), metrics.calls(), CALL_LIMIT);
     let watch_client = guarded(connect(CALL_LIMIT)?, Fence::closed(), metrics.calls(), CALL_LIMIT);
     let lease_client = guarded(connect(timing.call)?, Fence::open(), metrics.calls(), timing.call);
-    let (lease, leading) = Lease::new(lease_client, &args.namespace, &args.lease, &identity, timing, fence);
+    let (mut lease, leading) = Lease::new(lease_client, &args.namespace, &args.lease, &identity, timing, fence);
+    lease.installation(args.installation);
 
     let kicks = Kicks::default();
     let kick = {
@@ -135,6 +139,7 @@ pub async fn start_over(
         active: Active::default(),
         backoff: Arc::default(),
         leading,
+        retiring: lease.retiring(),
     };
     let work = work(&ctx)?;
     let (synced, ready) = watch::channel(false);

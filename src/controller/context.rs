@@ -47,6 +47,8 @@ pub struct Context {
     pub active: Active,
     pub backoff: Arc<Backoff>,
     pub leading: watch::Receiver<bool>,
+    /// The operator is being uninstalled: since when this process knows.
+    pub retiring: watch::Receiver<Option<At>>,
 }
 
 impl Context {

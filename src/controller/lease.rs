@@ -1,12 +1,19 @@
 //! Leadership: one process of all works, on a Lease, by the rules of `election`.
 
 pub mod election;
+pub mod retiring;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::coordination::v1::{Lease as Object, LeaseSpec},
+    api::{
+        authentication::v1::SelfSubjectReview,
+        coordination::v1::{Lease as Object, LeaseSpec},
+    },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
@@ -17,9 +24,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::election::{Action, Election, Record, Timing};
+use self::{
+    election::{Action, Election, Record, Timing},
+    retiring::{Retiring, Standing},
+};
 use super::client::Fence;
 use crate::{
+    api::units::At,
     error::{Error, Result},
     observe::clock,
 };
@@ -29,6 +40,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// One candidate for the lease. Its client must not pass the fence: it is what moves it.
 pub struct Lease {
+    client: Client,
     api: Api<Object>,
     name: String,
     me: String,
@@ -36,6 +48,8 @@ pub struct Lease {
     election: Election,
     fence: Fence,
     leading: watch::Sender<bool>,
+    marks: Retiring,
+    retiring: watch::Sender<Option<At>>,
     origin: Instant,
     /// As last read or written by us.
     stored: Option<Object>,
@@ -55,13 +69,16 @@ impl Lease {
     ) -> (Self, watch::Receiver<bool>) {
         let (leading, receiver) = watch::channel(false);
         let lease = Self {
-            api: Api::namespaced(client, namespace),
+            api: Api::namespaced(client.clone(), namespace),
+            client,
             name: name.to_owned(),
             me: identity.to_owned(),
             timing,
             election: Election::new(identity.to_owned(), timing),
             fence,
             leading,
+            marks: Retiring::default(),
+            retiring: watch::channel(None).0,
             origin: clock::monotonic(),
             stored: None,
             told: String::new(),
@@ -69,8 +86,26 @@ impl Lease {
         (lease, receiver)
     }
 
+    /// Since when this process knows that it is to retire; right from the moment it leads.
+    pub fn retiring(&self) -> watch::Receiver<Option<At>> {
+        self.retiring.subscribe()
+    }
+
+    /// Names the installation. Else it is the UID of the service account that this process runs as.
+    pub fn installation(&mut self, name: Option<String>) {
+        self.marks.installation = name;
+    }
+
     /// Competes for the lease until `stop`, then gives it back. Stop the work before: writes are refused from then on.
     pub async fn run(mut self, stop: CancellationToken) {
+        if self.marks.installation.is_none() {
+            match timeout(self.timing.call, account(&self.client)).await {
+                Ok(Ok(account)) => self.marks.installation = account,
+                // Then a mark of the former installation counts for some minutes. Nothing is lost by that but time.
+                Ok(Err(error)) => self.tell(&format!("the API server does not say who we are: {error}")),
+                Err(_) => self.tell("the API server does not say in time who we are"),
+            }
+        }
         loop {
             let limit = self.deadline_left().map_or(self.timing.call, |left| left.min(self.timing.call));
             let turn = timeout(limit, self.turn());
@@ -109,6 +144,9 @@ impl Lease {
         let record = current.as_ref().map(record);
         let action = self.election.step(record.as_ref(), self.elapsed());
         let begun = self.elapsed();
+        let none = BTreeMap::new();
+        let annotations = current.as_ref().and_then(|l| l.metadata.annotations.as_ref()).unwrap_or(&none);
+        let standing = self.marks.step(annotations, begun);
         let written = match action {
             Action::Wait => {
                 self.fence.close();
@@ -116,16 +154,17 @@ impl Lease {
                 return Ok(());
             }
             Action::Create => {
-                let lease = self.mine(Object::default(), action);
+                let lease = self.mine(Object::default(), action, standing);
                 self.api.create(&PostParams::default(), &lease).await
             }
             Action::Take | Action::Renew => {
-                let lease = self.mine(current.unwrap_or_default(), action);
+                let lease = self.mine(current.unwrap_or_default(), action, standing);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
             }
         };
         self.stored = Some(written.map_err(|e| Error::from_kube("writing it", e))?);
         self.election.won(begun);
+        self.retire(standing == Standing::Asked);
         if let Some(deadline) = self.election.deadline() {
             self.fence.hold_until(self.origin + deadline);
         }
@@ -133,7 +172,7 @@ impl Lease {
     }
 
     /// The lease with our name and this moment; what else it carries stays, above all its resourceVersion.
-    fn mine(&self, mut lease: Object, action: Action) -> Object {
+    fn mine(&self, mut lease: Object, action: Action, standing: Standing) -> Object {
         let now = MicroTime(clock::now().timestamp());
         let spec = lease.spec.get_or_insert_default();
         if action != Action::Renew || spec.acquire_time.is_none() {
@@ -148,7 +187,24 @@ impl Lease {
         if lease.metadata.name.is_none() {
             lease.metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         }
+        self.marks.write(standing, lease.metadata.annotations.get_or_insert_default());
         lease
+    }
+
+    /// Says so before this process says that it leads: no pass of a new leader begins anything that must not begin.
+    fn retire(&self, asked: bool) {
+        let changed = self.retiring.send_if_modified(|since| {
+            let changed = since.is_some() != asked;
+            if changed {
+                *since = asked.then(clock::now);
+            }
+            changed
+        });
+        if changed && asked {
+            warn!(lease = self.name, "Haldane is being uninstalled: every Release is brought home, none is begun");
+        } else if changed {
+            warn!(lease = self.name, "Haldane is not being uninstalled any more: Releases go on");
+        }
     }
 
     /// Nobody has to wait for us: the lease is stored without a holder.
@@ -207,7 +263,17 @@ impl Lease {
     }
 }
 
-fn record(lease: &Object) -> Record {
+/// The UID of the account that the API server knows this process by.
+async fn account(client: &Client) -> Result<Option<String>> {
+    let review = Api::<SelfSubjectReview>::all(client.clone());
+    let review = review.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let review = review.map_err(|e| Error::from_kube("asking who we are", e))?;
+    let user = review.status.and_then(|status| status.user_info);
+    Ok(user.and_then(|user| user.uid).filter(|uid| !uid.is_empty()))
+}
+
+/// Who leads, as it is stored.
+pub fn record(lease: &Object) -> Record {
     let empty = LeaseSpec::default();
     let spec = lease.spec.as_ref().unwrap_or(&empty);
     let time = |t: &Option<MicroTime>| t.as_ref().map(|t| -> Timestamp { t.0 });

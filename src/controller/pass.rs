@@ -84,10 +84,11 @@ pub async fn run(work: &dyn Work, object: Arc<Guarded>, ctx: &Context) -> Action
     let uid = object.uid().unwrap_or_default();
     let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
     let span = info_span!("pass", namespace = key.namespace, release = key.name);
-    let mut leading = ctx.leading.clone();
+    let (mut leading, mut retiring) = (ctx.leading.clone(), ctx.retiring.clone());
     if !*leading.borrow() {
         return Action::await_change(); // all Releases are visited when leadership comes
     }
+    retiring.mark_unchanged();
     let begun = clock::monotonic();
     let outcome = {
         let release = match &object.0 {
@@ -102,6 +103,8 @@ pub async fn run(work: &dyn Work, object: Arc<Guarded>, ctx: &Context) -> Action
             outcome = bounded(pass, PASS_LIMIT).instrument(span.clone()) => outcome,
             // Work stops at once; what it has begun, the next leader finds in the state.
             _ = leading.wait_for(|leads| !leads) => return Action::await_change(),
+            // So that nothing begins any more that was decided before.
+            Ok(()) = retiring.changed() => return Action::requeue(LOOK_AGAIN),
         }
     };
     let took = begun.elapsed();

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
-use futures::{StreamExt, channel::mpsc::UnboundedReceiver, future::join_all};
+use futures::{Stream, StreamExt, channel::mpsc::UnboundedReceiver, future::join_all, stream::select, stream::unfold};
 use kube::{
     Api, Client, ResourceExt,
     runtime::{
@@ -23,7 +23,7 @@ use super::{
     watch as watches,
     watch::Guarded,
 };
-use crate::observe::clock;
+use crate::{api::units::At, observe::clock};
 
 /// What is watched, and how much runs at once.
 #[derive(Clone, Debug)]
@@ -146,8 +146,8 @@ fn one(
         .predicate_filter(changes, PredicateConfig::default())
         .filter(|change| std::future::ready(change.is_ok()));
     let kicks = ctx.kicks.listen().map(|key| ObjectRef::new(&key.name).within(&key.namespace));
-    // A new leader looks at everything.
-    let terms = terms_begun(ctx.leading.clone());
+    // A new leader looks at everything, and so does one that is to retire or to go on.
+    let terms = select(terms_begun(ctx.leading.clone()), turns(ctx.retiring.clone()));
     let (ctx, work, slots) = (ctx.clone(), work.clone(), slots.clone());
     let triggers = watches::always(client.clone(), namespace, store.clone(), ctx.kicks.clone());
     let controller = Controller::for_stream(releases, store.clone())
@@ -187,10 +187,18 @@ fn one(
 }
 
 /// One item each time leadership comes.
-fn terms_begun(leading: watch::Receiver<bool>) -> impl futures::Stream<Item = ()> + Send + 'static {
-    futures::stream::unfold(leading, |mut leading| async move {
+fn terms_begun(leading: watch::Receiver<bool>) -> impl Stream<Item = ()> + Send + 'static {
+    unfold(leading, |mut leading| async move {
         leading.changed().await.ok()?;
         leading.wait_for(|leads| *leads).await.ok()?;
         Some(((), leading))
+    })
+}
+
+/// One item each time the operator is asked to retire, or is asked no more.
+fn turns(retiring: watch::Receiver<Option<At>>) -> impl Stream<Item = ()> + Send + 'static {
+    unfold(retiring, |mut retiring| async move {
+        retiring.changed().await.ok()?;
+        Some(((), retiring))
     })
 }

@@ -76,6 +76,7 @@ impl Passes {
             orders_proven,
             holds_at_change: release.spec.held() && self.senses.holds_at_change().await,
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
+            retiring: *ctx.retiring.borrow(),
         };
         let mut world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
         world.seen.release.blind = self.senses.blind(&key, &release, past.state.as_ref(), &world.seen.pods);
@@ -133,7 +134,7 @@ impl Passes {
     ) -> Result<Option<Release>> {
         let uid = release.uid().unwrap_or_default();
         let mut stored = None;
-        if !gone(seen) {
+        if !unrecorded(past, seen) {
             match stored::remember(ctx, release, &show::shown(release, decision, seen)).await {
                 Ok(now) => stored = Some(now),
                 Err(error) => {
@@ -256,9 +257,12 @@ impl Passes {
     }
 }
 
-/// The Release goes away with its finalizer: nothing is left to write a status to.
-fn gone(seen: &Seen) -> bool {
-    seen.release.deleting() && !seen.release.finalizer
+/// Nothing is written to the status any more: the Release went away with its finalizer, or the operator goes and nothing of
+/// ours is left.
+fn unrecorded(past: &Past, seen: &Seen) -> bool {
+    let on_its_way = past.state.as_ref().is_some_and(State::active);
+    let left = seen.release.deleting() || seen.release.uninstalled() && !on_its_way;
+    left && !seen.release.finalizer
 }
 
 /// Log and numbers of a transition.

@@ -23,7 +23,7 @@ pub enum Goal {
     Withdraw { candidate: Candidate, turned: bool },
     /// As `AtRest`, and then the finalizer goes, if all there is to tell has been told.
     Gone { told: bool },
-    /// The namespace is going: nothing but the finalizer is written.
+    /// The namespace is going, or its user waits no longer: nothing but the finalizer is written.
     Abandoned,
 }
 

@@ -15,6 +15,7 @@
 pub mod announce;
 pub mod gates;
 pub mod goal;
+mod leaving;
 pub mod leg;
 pub mod orders;
 mod outlier;
@@ -126,20 +127,14 @@ pub fn decide(spec: &ReleaseSpec, past: &Past, seen: &Seen) -> Decision {
     if past.state.is_none() {
         announce::start(&mut memory, seen);
     }
-    if seen.release.namespace_terminating {
-        return ending(past, memory, Goal::Abandoned, "the namespace is being deleted");
+    if let Some(ended) = leaving::at_once(spec, past, &memory, seen) {
+        return ended;
     }
     let Target::Found(workload) = &seen.target else {
         return without_target(spec, past, memory, seen);
     };
-    if let Some(State::Idle { .. } | State::Waiting { .. } | State::RolledBack { .. } | State::RollbackFailed { .. })
-    | None = &past.state
-        && seen.release.deleting()
-    {
-        let goal = if seen.release.conflict.is_some() { Goal::Abandoned } else { leave(&memory, seen) };
-        let known = past.state.clone().unwrap_or_else(|| State::Idle { stable: serving(spec, workload) });
-        let past = Past { state: Some(known), ..Past::default() };
-        return ending(&past, memory, goal, "the Release is being deleted; what is left of it is taken away");
+    if let Some(ended) = leaving::at_rest(spec, past, &memory, workload, seen) {
+        return ended;
     }
     if let (None, Some(other)) = (past.state.as_ref().filter(|s| s.active()), &seen.release.conflict) {
         let message = format!("{other}; delete one of the two");
@@ -288,11 +283,15 @@ pub(crate) fn reject(memory: &mut Memory, version: &Version, cause: CauseKind, m
 /// No Deployment: our things go, traffic first, and nothing else is done.
 fn without_target(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen) -> Decision {
     let message = format!("Deployment {} does not exist; create it, or delete this Release", spec.target_ref.name);
+    let goal = leaving::gone(&memory, seen);
     if seen.release.deleting() {
-        let goal = leave(&memory, seen);
-        return ending(past, memory, goal, &message);
+        return leaving::ending(past, memory, goal, &message);
     }
-    refused(spec, past, memory, seen, Reason::TargetMissing, message)
+    let refused = refused(spec, past, memory, seen, Reason::TargetMissing, message);
+    if seen.release.uninstalled() {
+        return Decision { goal, wake: leaving::again(seen), ..refused };
+    }
+    refused
 }
 
 /// The Release cannot be worked on; what is ours goes home.
@@ -324,18 +323,6 @@ fn refused(spec: &ReleaseSpec, past: &Past, memory: Memory, seen: &Seen, reason:
         ..Display::default()
     };
     Decision { state, memory, verdict: None, goal, display, wake: Some(Duration::from_secs(30)) }
-}
-
-/// The Release goes once its last notices are out: nobody could find them in its status any more. A receiver that does
-/// not answer holds it up for half a minute.
-fn leave(memory: &Memory, seen: &Seen) -> Goal {
-    let waited = seen.release.deleted_at.is_some_and(|at| seen.now.since(at) >= LAST_WORDS);
-    Goal::Gone { told: memory.outbox.is_empty() || waited }
-}
-
-fn ending(past: &Past, memory: Memory, goal: Goal, message: &str) -> Decision {
-    let display = Display { message: message.to_owned(), ..Display::default() };
-    Decision { state: past.state.clone(), memory, verdict: None, goal, display, wake: Some(Duration::from_secs(1)) }
 }
 
 /// Notices, display and wake of a decided transition.
@@ -375,8 +362,6 @@ fn finish(spec: &ReleaseSpec, prev: Option<&State>, next: Next, mut memory: Memo
     Decision { state: Some(next.state), memory, verdict: next.verdict, goal, display, wake }
 }
 
-/// How long the last notices of a Release that is deleted may take.
-const LAST_WORDS: Duration = Duration::from_secs(30);
 /// How often an active Release is looked at when nothing happens. What happens wakes it; this is for what no watch told.
 const POLL: Duration = Duration::from_secs(8);
 

@@ -97,8 +97,9 @@ pub(crate) fn draining(mut back: Back, facts: &Facts<'_>, memory: &mut Memory) -
     report.requests_failed =
         memory.evidence.as_ref().filter(|_| spec.checks.provider.is_some()).map(|e| e.failed_total);
 
-    let proven = report.proof != Proof::Pending || seen.release.deleting();
-    let late = seen.release.deleting() && seen.now.since(back.since) >= PROOF; // a deletion ends in bounded time
+    let leaving = seen.release.leaving.is_some();
+    let proven = report.proof != Proof::Pending || leaving;
+    let late = leaving && seen.now.since(back.since) >= PROOF; // it goes in bounded time
     if drained.is_some() && proven || late {
         return leave_draining(back, facts, memory);
     }
@@ -211,6 +212,9 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
     let Facts { spec, seen, workload, .. } = facts;
     // A template that its user changed meanwhile keeps the Deployment paused; that is told, and holds nothing up here.
     let home = seen.is_home() || seen.is_clear() && workload.left(&stable.revision);
+    if home && seen.release.uninstalled() {
+        return end(stable, candidate, cause, report, facts, memory); // nobody will be there to see it recover
+    }
     let mut next = if home {
         match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
             Recovery::Proven => {

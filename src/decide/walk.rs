@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Facts, Next, gates,
     goal::{Share, first_step, full},
+    leaving,
     leg::{Leg, TOLD_AFTER, fresh_evidence, give_up, held, late, no_room, on_the_way, summary, trouble, weigh},
     orders, outlier, recovery, rollback,
     sizes::{self, Need},
@@ -220,7 +221,7 @@ pub(crate) fn observing(leg: &Leg, facts: &Facts<'_>, memory: &mut Memory) -> Ne
     held(rebuild(Some(settled)), verdict, due, facts, memory)
 }
 
-/// What ends a way up whatever the metrics say: deletion, another target, an order, a newer wish.
+/// What ends a way up whatever the metrics say: deletion, an uninstall, another target, an order, a newer wish.
 pub(crate) fn interrupted(
     stable: &Version,
     candidate: &Candidate,
@@ -229,8 +230,8 @@ pub(crate) fn interrupted(
 ) -> Option<Next> {
     let Facts { spec, seen, workload, wish } = facts;
     let label = candidate.version.label();
-    let (kind, message) = if seen.release.deleting() {
-        (CauseKind::Superseded, format!("the Release was deleted while {label} was on its way"))
+    let (kind, message) = if let Some(leaving) = seen.release.leaving {
+        (CauseKind::Superseded, leaving::on_the_way(leaving, label))
     } else if workload.uid != candidate.target_uid {
         (CauseKind::Inconclusive, format!("Deployment {} was replaced by another of the same name", workload.name))
     } else if let Some(by) = &wish.rollback {

@@ -69,16 +69,35 @@ pub struct ReleaseSeen {
     pub uid: String,
     pub generation: i64,
     pub created_at: Option<At>,
-    /// When it was asked to go.
-    pub deleted_at: Option<At>,
+    /// Why everything of ours goes; `None`: it stays.
+    pub leaving: Option<Leaving>,
     pub finalizer: bool,
-    pub namespace_terminating: bool,
     /// The name of an older Release for the same Deployment, or for a route rule this one wants.
     pub conflict: Option<String>,
     /// Why a named object of the operator's namespace cannot be used: one sentence per problem.
     pub problems: Vec<String>,
     /// Why the stable version cannot be measured as the candidate will be. Asked while it waits.
     pub blind: Option<Blind>,
+}
+
+/// Why everything of ours goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// The Release is deleted: since when, and how it goes.
+    Deleted { at: At, how: Parting },
+    /// The operator is being uninstalled, and the Release stays: since when that is known.
+    Uninstalled { since: At },
+}
+
+/// How a deleted Release goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Everything is put back first.
+    InOrder,
+    /// Its namespace goes too: nothing but the finalizer is written.
+    WithItsNamespace,
+    /// Its user has given up waiting (`haldane.dev/abandon`): nothing but the finalizer is written.
+    Abandoned,
 }
 
 /// The Deployment.
@@ -234,7 +253,12 @@ pub struct Order {
 impl ReleaseSeen {
     /// It is to go as soon as its finalizer does.
     pub const fn deleting(&self) -> bool {
-        self.deleted_at.is_some()
+        matches!(self.leaving, Some(Leaving::Deleted { .. }))
+    }
+
+    /// The operator goes, and it stays.
+    pub const fn uninstalled(&self) -> bool {
+        matches!(self.leaving, Some(Leaving::Uninstalled { .. }))
     }
 }
 
@@ -244,9 +268,12 @@ impl Seen {
         self.is_clear() && !self.target.found().is_some_and(Workload::halted)
     }
 
-    /// Nothing of ours is left at all: a held Deployment is let go, too.
+    /// Nothing of ours is left at all: a held Deployment is let go, too, and nothing is kept of it that the Release would not take
+    /// along.
     pub fn is_let_go(&self) -> bool {
-        self.is_clear() && !self.target.found().is_some_and(|w| w.paused_by_us() || w.marked_held)
+        let kept = |w: &Workload| self.release.uninstalled() && w.kept.is_some();
+        let held = |w: &Workload| w.paused_by_us() || w.marked_held || kept(w);
+        self.is_clear() && !self.target.found().is_some_and(held)
     }
 
     /// Nothing of ours is left but, perhaps, the pause of the Deployment.

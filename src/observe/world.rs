@@ -15,14 +15,14 @@ use kube::{
 
 use super::{
     clock, orders,
-    seen::{Feed, Probe, ReleaseSeen, Seen, Target, Unread},
+    seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, Target, Unread},
     smoke,
     traffic::{self, PATIENCE, Raw, TrafficAsk},
     workload,
 };
 use crate::{
     api::{
-        Release,
+        Release, names,
         release::FINALIZER,
         state::{State, Version},
         status::{Ended, Memory},
@@ -46,6 +46,8 @@ pub struct Known {
     pub holds_at_change: bool,
     /// Services and routes as this process read or wrote them last.
     pub last: Raw,
+    /// The operator is being uninstalled: since when this process knows.
+    pub retiring: Option<At>,
 }
 
 /// What was seen, and what the sampler and the prober need to know of the pods.
@@ -69,6 +71,9 @@ pub async fn observe(
 ) -> Result<World> {
     let namespace = release.namespace().unwrap_or_default();
     let (name, uid) = (release.name_any(), release.uid().unwrap_or_default());
+    if abandoned(release) {
+        return Ok(unseen(release, known)); // what cannot be read may be the very reason for it
+    }
     let target = release.spec.target_ref.name.as_str();
     let previous = state.and_then(|s| before(s, memory));
     let ask = workload::Ask {
@@ -132,23 +137,18 @@ pub async fn observe(
         now,
     };
     let (traffic, raw) = traffic::see(&namespace, &asked, objects, &known.last);
-    let meta = &release.metadata;
     let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
     Ok(World {
         seen: Seen {
             now,
             release: ReleaseSeen {
-                namespace,
-                name,
-                uid,
-                generation: meta.generation.unwrap_or(0),
-                created_at: meta.creation_timestamp.as_ref().map(|t| At::new(t.0)),
-                deleted_at: meta.deletion_timestamp.as_ref().map(|t| At::new(t.0)),
-                finalizer: release.finalizers().iter().any(|f| f == FINALIZER),
-                namespace_terminating: terminating,
                 conflict,
                 problems,
-                blind: None,
+                ..itself(
+                    release,
+                    known.retiring,
+                    if terminating { Parting::WithItsNamespace } else { Parting::InOrder },
+                )
             },
             target: view.target,
             candidate: view.candidate,
@@ -167,6 +167,53 @@ pub async fn observe(
         ports: view.ports,
         raw,
     })
+}
+
+/// What the Release's own metadata say, and how it goes if it is deleted.
+fn itself(release: &Release, retiring: Option<At>, how: Parting) -> ReleaseSeen {
+    let meta = &release.metadata;
+    let deleted = meta.deletion_timestamp.as_ref().map(|t| Leaving::Deleted { at: At::new(t.0), how });
+    ReleaseSeen {
+        namespace: release.namespace().unwrap_or_default(),
+        name: release.name_any(),
+        uid: release.uid().unwrap_or_default(),
+        generation: meta.generation.unwrap_or(0),
+        created_at: meta.creation_timestamp.as_ref().map(|t| At::new(t.0)),
+        leaving: deleted.or_else(|| retiring.map(|since| Leaving::Uninstalled { since })),
+        finalizer: release.finalizers().iter().any(|f| f == FINALIZER),
+        ..ReleaseSeen::default()
+    }
+}
+
+/// Its user waits no longer for us. Counts for nothing while the Release is not deleted.
+fn abandoned(release: &Release) -> bool {
+    release.metadata.deletion_timestamp.is_some()
+        && release.annotations().get(names::ABANDON).is_some_and(|value| value == "true")
+}
+
+/// Nothing is looked at, and nothing but the finalizer will be written.
+fn unseen(release: &Release, known: Known) -> World {
+    World {
+        seen: Seen {
+            now: clock::now(),
+            release: itself(release, None, Parting::Abandoned),
+            target: Target::Missing,
+            candidate: None,
+            pods: Vec::new(),
+            services: Vec::new(),
+            routes: Vec::new(),
+            metrics: known.metrics,
+            probes: Vec::new(),
+            smoke: BTreeMap::new(),
+            orders: Vec::new(),
+            route_written_at: known.route_written_at,
+            delivered: known.delivered,
+            unread: Unread::default(),
+        },
+        addresses: BTreeMap::new(),
+        ports: BTreeMap::new(),
+        raw: known.last,
+    }
 }
 
 /// What a rollback can do without must not hold one up: unreadable is as good as absent until the next look.

@@ -258,6 +258,7 @@ impl Operator {
             active: Active::default(),
             backoff: Arc::default(),
             leading,
+            retiring: watch::channel(None).1,
         };
         let visits = Arc::default();
         let (tx, synced) = watch::channel(false);

@@ -45,6 +45,8 @@ pub enum Happening {
     EditRoute(u32),
     Unpin,
     Lag(u32),
+    /// The operator is being uninstalled, or it is installed again.
+    Retire(bool),
     Delete,
 }
 
@@ -76,6 +78,7 @@ pub fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Unpin),
         1 => (0u32..8).prop_map(Happening::Lag),
         1 => Just(Happening::Delete),
+        2 => prop_oneof![2 => Just(true), 1 => Just(false)].prop_map(Happening::Retire),
     ]
 }
 
@@ -134,6 +137,7 @@ impl Run {
                 world.calm = 0;
             }
             Happening::Lag(n) => world.lag = *n,
+            Happening::Retire(on) => self.retire(*on),
             Happening::Delete => {
                 self.delete();
             }
@@ -141,14 +145,30 @@ impl Run {
         Ok(())
     }
 
-    /// Faults stop; what is asked for must be reached or refused, and then nothing moves.
+    /// Faults stop. If it is being uninstalled, everything goes home, traffic on ready pods all the way (4), and it is
+    /// installed again; what is asked for must be reached or refused, and then nothing moves.
     pub fn settle(&mut self) -> Result<(), String> {
+        self.calm();
+        if self.world.retiring.is_some() {
+            self.until_rest(900)?;
+            if !self.is_left() {
+                return Err(format!("22: uninstalled, and not home in {:?}", self.state()));
+            }
+            self.retire(false);
+        }
+        self.seconds(4)?;
+        self.go_on()
+    }
+
+    fn calm(&mut self) {
         let world = &mut self.world;
         (world.sick, world.broken) = (Vec::new(), Vec::new());
         (world.bad, world.lag, world.spec.paused) = (Vec::new(), 1, false);
         (world.degraded, world.no_data, world.no_start, world.unready) = (false, false, false, false);
         self.crash = None;
-        self.seconds(4)?;
+    }
+
+    fn go_on(&mut self) -> Result<(), String> {
         if self.world.past.memory.paused.is_some() || self.world.orders.iter().any(|o| o.kind == ActionType::Pause) {
             self.order(ActionType::Resume, PromoteTo::NextStep);
         }

@@ -18,6 +18,7 @@ mod invariants;
 mod mutants;
 mod operator;
 mod releases;
+mod retire;
 mod scripts;
 mod stale;
 mod world;

@@ -339,7 +339,9 @@ impl Run {
 
     /// The status write.
     fn store(&mut self, decision: &Decision, read: u64, generation: i64) -> Result<(), End> {
-        if self.world.deleted_at.is_some() && !self.world.finalizer {
+        let on_its_way = self.state().is_some_and(State::active);
+        let left = self.world.deleted_at.is_some() || self.world.retiring.is_some() && !on_its_way;
+        if left && !self.world.finalizer {
             return Ok(());
         }
         let due = match change(&self.world.past, decision) {
@@ -715,6 +717,17 @@ impl Run {
             proven: true,
         });
         self.process.wake = Some(self.world.now);
+    }
+
+    /// The operator is being uninstalled, or it is installed again.
+    pub fn retire(&mut self, on: bool) {
+        self.world.retiring = on.then_some(self.world.retiring.unwrap_or(self.world.now));
+        self.process.wake = Some(self.world.now);
+    }
+
+    /// Nothing of ours is left: what an uninstall waits for.
+    pub fn is_left(&self) -> bool {
+        self.world.gone || !self.world.finalizer && self.seen().is_let_go()
     }
 
     pub fn delete(&mut self) {

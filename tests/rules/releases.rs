@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Drives a run until `done`, at most `limit` seconds.
-fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
+pub fn until(run: &mut Run, limit: u32, done: impl Fn(&Run) -> bool) {
     for _ in 0..limit {
         if done(run) {
             return;
@@ -35,7 +35,7 @@ fn message(run: &Run) -> String {
     decide(&run.world.spec, &run.past(), &run.seen()).display.message
 }
 
-fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
+pub fn idle_on(version: &'static str) -> impl Fn(&Run) -> bool {
     move |run| matches!(run.state(), Some(State::Idle { stable }) if stable.revision.0 == version)
 }
 

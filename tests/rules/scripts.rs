@@ -111,6 +111,10 @@ fn has_taken_over(run: &Run) -> bool {
     taking_over(run) || draining(run)
 }
 
+fn rolled_back(run: &Run) -> bool {
+    matches!(run.state(), Some(State::RolledBack { .. })) && run.rests()
+}
+
 fn draining(run: &Run) -> bool {
     use State::{Draining, Reverting, RolledBack};
     matches!(run.state(), Some(Draining { .. } | Reverting { .. } | RolledBack { .. }))
@@ -124,6 +128,7 @@ pub fn scripts() -> Vec<Script> {
     let spoilt = || Do(|run| run.world.bad = vec!["B".into()]);
     let rollback = || Do(|run| run.order(ActionType::Rollback, PromoteTo::NextStep));
     let delete = || Do(Run::delete);
+    let (retire, install) = (|| Do(|run| run.retire(true)), || Do(|run| run.retire(false)));
     let kinds: Vec<(&str, Vec<Line>)> = vec![
         ("promotion", vec![started(), ask(), Until(idle_on_b)]),
         ("rollback", vec![started(), spoilt(), ask(), Until(draining)]),
@@ -135,6 +140,14 @@ pub fn scripts() -> Vec<Script> {
         ("deletion on the way", vec![started(), ask(), Until(stepping), delete()]),
         ("deletion in the hand-over", vec![started(), ask(), Until(has_taken_over), delete()]),
         ("deletion in the rollback", vec![started(), spoilt(), ask(), Until(draining), delete()]),
+        ("retired on the way", vec![started(), ask(), Until(stepping), retire()]),
+        ("retired in the hand-over", vec![started(), ask(), Until(has_taken_over), retire()]),
+        ("retired at rest", vec![started(), retire()]),
+        ("retired after a rollback", vec![started(), spoilt(), ask(), Until(rolled_back), retire()]),
+        (
+            "installed again",
+            vec![started(), ask(), Until(stepping), retire(), Until(Run::is_left), install(), Until(idle_on_b)],
+        ),
         ("hand-over taken back", vec![started(), ask(), Until(taking_over), rollback()]),
     ];
     let modes = [
@@ -227,6 +240,9 @@ pub fn fits(script: &Script, run: &Run) -> bool {
         }
         "there and back" => serves("A") && ended == Some(Ended::Succeeded),
         "deletion on the way" | "deletion in the hand-over" | "deletion in the rollback" => run.world.gone,
+        "retired on the way" => run.is_left() && serves("A"),
+        "retired in the hand-over" => run.is_left(),
+        "retired at rest" | "retired after a rollback" => run.is_left() && serves("A") && run.world.template == "A",
         _ => idle_on_b(run) && ended == Some(Ended::Succeeded),
     }
 }

@@ -42,6 +42,7 @@ fn context() -> (Context, watch::Sender<bool>) {
         active: Active::default(),
         backoff: Arc::default(),
         leading,
+        retiring: watch::channel(None).1,
     };
     (ctx, leader)
 }

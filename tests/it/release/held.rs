@@ -14,9 +14,22 @@ use serde_json::json;
 use super::{HELD, LONG, Shop, Wish};
 use crate::harness::{SOON, eventually, own_plane, pods};
 
+/// A Deployment that asks nobody: paused when its template changes, or the policy is not in force yet.
+const PROBE: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: probe, labels: {haldane.dev/held: probe}}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: probe}}
+  template:
+    metadata: {labels: {app: probe}}
+    spec: {containers: [{name: app, image: 'probe:1'}]}
+";
+
 impl Shop {
     /// Returns when the Deployment is paused by the Release and at rest.
-    async fn hold(wish: Wish<'_>) -> Self {
+    pub async fn hold(wish: Wish<'_>) -> Self {
         let shop = Box::pin(Self::open()).await;
         shop.wish(wish).await;
         eventually(&format!("{}: the Deployment is held", shop.ns), SOON, async || {
@@ -27,29 +40,58 @@ impl Shop {
         shop
     }
 
+    /// The same where the API server pauses it: held, and not paused.
+    pub async fn hold_at_change() -> Self {
+        let plane = own_plane().await;
+        plane.apply_yaml("default", include_str!("../../../deploy/hold-at-change.yaml")).await;
+        plane.apply_yaml("default", PROBE).await;
+        let mut n = 1;
+        eventually("the policy is in force", SOON, async || {
+            n += 1;
+            plane.kubectl("default", &["set", "image", "deployment/probe", &format!("app=probe:{n}")]).await;
+            let probe: Api<Deployment> = Api::namespaced(plane.client(), "default");
+            (probe.get("probe").await.ok()?.spec?.paused == Some(true)).then_some(())
+        })
+        .await;
+        let config = plane.operator_config();
+        let shop = Box::pin(Self::open_to(plane, config)).await;
+        shop.wish(HELD).await;
+        eventually("it is held", SOON, async || shop.marked_held().await.then_some(())).await;
+        assert!(!shop.paused_by_anybody().await, "and not paused");
+        shop
+    }
+
     async fn deployment(&self) -> Deployment {
         self.api::<Deployment>().get("shop").await.expect("the Deployment")
     }
 
-    async fn paused(&self) -> bool {
+    pub async fn paused(&self) -> bool {
         let deployment = self.deployment().await;
         let labelled =
             deployment.labels().contains_key(names::PAUSED_BY) && deployment.labels().contains_key(names::HELD);
         labelled && deployment.spec.is_some_and(|spec| spec.paused == Some(true))
     }
 
+    pub async fn marked_held(&self) -> bool {
+        self.deployment().await.labels().contains_key(names::HELD)
+    }
+
+    pub async fn paused_by_anybody(&self) -> bool {
+        self.deployment().await.spec.is_some_and(|spec| spec.paused == Some(true))
+    }
+
     /// As `kubectl set image`, `helm upgrade` and a GitOps sync do.
-    async fn set_image(&self, image: &str) {
+    pub async fn set_image(&self, image: &str) {
         let args = ["set", "image", "deployment/shop", &format!("app={image}")];
         self.plane.kubectl(&self.ns, &args).await;
     }
 
-    async fn image(&self) -> Option<String> {
+    pub async fn image(&self) -> Option<String> {
         self.deployment().await.spec?.template.spec?.containers.first()?.image.clone()
     }
 
     /// Returns when so many pods run, all of this image.
-    async fn only(&self, image: &str, count: usize) {
+    pub async fn only(&self, image: &str, count: usize) {
         eventually(&format!("{}: {count} pods of {image} and no others", self.ns), LONG, async || {
             let (of_image, all) = (self.pods_of(image).await.len(), self.pods().await);
             if of_image == count && all.len() == count { Ok(()) } else { Err(all) }
@@ -58,7 +100,7 @@ impl Shop {
     }
 
     /// A version that crashes in its step is taken back.
-    async fn refuse(&self, image: &str) {
+    pub async fn refuse(&self, image: &str) {
         self.agent.crash(pods::of_image(image));
         self.set_image(image).await;
         self.phase("shop", "RolledBack").await;
@@ -183,40 +225,10 @@ async fn deleting_the_release_gives_the_deployment_back_without_a_roll() {
     join_all(["Idle", "Stepping", "RolledBack"].map(leave)).await;
 }
 
-/// A Deployment that asks nobody: paused when its template changes, or the policy is not in force yet.
-const PROBE: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: probe, labels: {haldane.dev/held: probe}}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: probe}}
-  template:
-    metadata: {labels: {app: probe}}
-    spec: {containers: [{name: app, image: 'probe:1'}]}
-";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_api_server_pauses_it_a_held_deployment_is_not_paused_at_rest() {
-    let plane = own_plane().await;
-    plane.apply_yaml("default", include_str!("../../../deploy/hold-at-change.yaml")).await;
-    plane.apply_yaml("default", PROBE).await;
-    let mut n = 1;
-    eventually("the policy is in force", SOON, async || {
-        n += 1;
-        plane.kubectl("default", &["set", "image", "deployment/probe", &format!("app=probe:{n}")]).await;
-        let probe: Api<Deployment> = Api::namespaced(plane.client(), "default");
-        (probe.get("probe").await.ok()?.spec?.paused == Some(true)).then_some(())
-    })
-    .await;
-    let config = plane.operator_config();
-    let shop = Box::pin(Shop::open_to(plane, config)).await;
-    shop.wish(HELD).await;
-    let paused = async || shop.deployment().await.spec.is_some_and(|s| s.paused == Some(true));
-    eventually("it is held", SOON, async || shop.deployment().await.labels().contains_key(names::HELD).then_some(()))
-        .await;
-    assert!(!paused().await, "and not paused");
-
+    let shop = Box::pin(Shop::hold_at_change()).await;
+    let paused = async || shop.paused_by_anybody().await;
     // In the very request: no ReplicaSet of the new version is ever the Deployment's own.
     shop.set_image("shop:2").await;
     assert!(paused().await, "the API server has paused it");

@@ -10,10 +10,10 @@ use super::{QUICK, STAYS, Shop, WATCHED, Wish};
 use crate::harness::{eventually, pods};
 
 /// A drain, a confirmation, pods that go; on a busy machine.
-const BOUND: Duration = Duration::from_secs(90);
+pub const BOUND: Duration = Duration::from_secs(90);
 
-/// Deletes the Release in the State of this name and looks at what is left.
-async fn leave(phase: &str) {
+/// A Release in the State of this name, and the image that serves when it has gone home.
+pub async fn enter(phase: &str) -> (Shop, &'static str) {
     let shop = Shop::open().await;
     let mut image = "shop:1";
     match phase {
@@ -40,15 +40,28 @@ async fn leave(phase: &str) {
     if phase == "Promoting" {
         eventually("the old pods go", BOUND, async || shop.pods_of("shop:1").await.is_empty().then_some(())).await;
     }
+    (shop, image)
+}
+
+/// Deletes the Release in the State of this name and looks at what is left.
+async fn leave(phase: &str) {
+    let (shop, image) = Box::pin(enter(phase)).await;
     shop.delete("shop").await;
     shop.agent.finish();
     shop.gone("shop", BOUND).await;
-    eventually(&format!("{}, left in {phase}: only pods of {image}", shop.ns), BOUND, async || {
-        let (of_image, all) = (shop.pods_of(image).await, shop.pods().await);
-        if of_image.len() == 2 && all.len() == 2 { Ok(()) } else { Err(all) }
-    })
-    .await;
-    shop.assert_home(image).await;
+    shop.at_home(phase, image).await;
+}
+
+impl Shop {
+    /// Returns when the user's objects are as he wrote them, with this image, and nothing of ours is left.
+    pub async fn at_home(&self, phase: &str, image: &str) {
+        eventually(&format!("{}, left in {phase}: only pods of {image}", self.ns), BOUND, async || {
+            let (of_image, all) = (self.pods_of(image).await, self.pods().await);
+            if of_image.len() == 2 && all.len() == 2 { Ok(()) } else { Err(all) }
+        })
+        .await;
+        self.assert_home(image).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod look;
 mod orders;
 mod outlier;
 mod rest;
+mod retire;
 mod sync;
 mod unread;
 
@@ -54,7 +55,8 @@ pub struct Shop {
     address: SocketAddr,
     before: look::Written,
     pub gateway: Gateway,
-    _operator: DropGuard,
+    config: Config,
+    operator: Option<DropGuard>,
 }
 
 /// How a Release is written for `Shop`.
@@ -100,8 +102,9 @@ impl Shop {
         plane.apply_yaml(&ns, SHOP).await;
         let recorder = Recorder::start(&plane, &ns).await;
         let before = look::written(&plane, &ns).await;
-        let (address, operator) = operator(config, &ns);
-        let shop = Self { plane, ns, agent, recorder, address, before, gateway, _operator: operator };
+        let (address, operator) = operator(config.clone(), &ns, 0, &[]);
+        let operator = Some(operator);
+        let shop = Self { plane, ns, agent, recorder, address, before, gateway, config, operator };
         let rolled_out: Api<Deployment> = shop.api();
         eventually("the Deployment runs", SOON, async || {
             let status = rolled_out.get("shop").await.ok()?.status?;
@@ -228,15 +231,16 @@ spec:
 }
 
 /// Ends when the guard is dropped. With the address of its `/metrics`.
-fn operator(config: Config, ns: &str) -> (SocketAddr, DropGuard) {
+fn operator(config: Config, ns: &str, number: u32, more: &[String]) -> (SocketAddr, DropGuard) {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let line = [
         "run".to_owned(),
         format!("--watch-namespaces={ns}"),
         format!("--address={free}"),
         format!("--lease={ns}"),
-        format!("--identity={ns}-0"),
+        format!("--identity={ns}-{number}"),
     ];
+    let line = line.iter().chain(more);
     let args = RunArgs::from_arg_matches(&RunArgs::augment_args(Command::new("run")).get_matches_from(line));
     let work = |ctx: &Context| -> anyhow::Result<Arc<dyn Work>> {
         let senses =

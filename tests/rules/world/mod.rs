@@ -99,6 +99,8 @@ pub struct World {
     pub finalizer: bool,
     pub deleted_at: Option<At>,
     pub gone: bool,
+    /// Since when the operator is being uninstalled.
+    pub retiring: Option<At>,
     /// An older Release for the same Deployment.
     pub rival: Option<String>,
     pub routed: bool,
@@ -161,6 +163,7 @@ impl World {
             finalizer: false,
             deleted_at: None,
             gone: false,
+            retiring: None,
             rival: None,
             routed,
             template: "A".into(),

@@ -8,8 +8,8 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, Hold, OwnedSet, Owner, Pod, PodSamples, PodTrouble, Point, Probe, ReleaseSeen,
-        RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
+        Asked, CandidateSet, Feed, Hold, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
+        ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
     },
 };
 
@@ -115,7 +115,10 @@ impl World {
                 name: "app".into(),
                 uid: "release".into(),
                 generation: self.generation,
-                deleted_at: self.deleted_at,
+                leaving: match (self.deleted_at, self.retiring) {
+                    (Some(at), _) => Some(Leaving::Deleted { at, how: Parting::InOrder }),
+                    (None, since) => since.map(|since| Leaving::Uninstalled { since }),
+                },
                 finalizer: self.finalizer,
                 conflict: self.rival.clone(),
                 ..ReleaseSeen::default()

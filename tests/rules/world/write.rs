@@ -42,6 +42,7 @@ impl World {
             (Effect::Pause, _) => (self.paused, self.by_us, self.observed) = (true, true, false),
             (Effect::Unpause { .. }, _) => (self.paused, self.by_us, self.observed) = (false, false, false),
             (Effect::KeepTemplate, _) => self.kept = Some(scope.stable.revision.0.clone()),
+            (Effect::ForgetTemplate, _) => self.kept = None,
             (Effect::RestoreStable { unpause }, _) => {
                 self.template.clone_from(&scope.stable.revision.0);
                 self.observed = false;
