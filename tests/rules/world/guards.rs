@@ -156,7 +156,7 @@ impl World {
                 let there = self.kept.clone();
                 Ok((there.as_ref() != Some(&scope.stable.revision.0)).then_some(Guard::Kept(there)))
             }
-            Effect::ForgetTemplate => Ok(self.kept.is_some().then_some(Guard::Uid)),
+            Effect::ForgetTemplate => Ok(self.kept.is_some().then(|| Guard::Kept(self.kept.clone()))),
             Effect::RestoreStable { unpause } => self.look_restore_stable(*unpause, scope),
             Effect::Unpause { any_template } => self.look_unpause(*any_template, scope),
             Effect::Pin { service, hash } => Ok(self.look_pin(service, Some(hash))),
