@@ -18,7 +18,7 @@ use crate::{
         status::{Evidence, Memory},
         units::{At, Span},
     },
-    observe::seen::Side,
+    observe::seen::{CandidateSet, Side},
 };
 
 /// A step under way: Stepping or Observing.
@@ -108,6 +108,11 @@ pub(crate) fn on_the_way(
     Ok((settled, verdict))
 }
 
+/// Its pods that have been ready for `minReadySeconds`. Of a version that has served before it is enough that they are.
+pub(crate) const fn lasting(candidate: &Candidate, set: &CandidateSet) -> u32 {
+    if candidate.undo { set.ready } else { set.available }
+}
+
 /// The step's pods and weight are on their way; its time has not begun.
 fn arriving(
     leg: &Leg,
@@ -121,7 +126,7 @@ fn arriving(
     let candidate = &leg.candidate;
     let routed = candidate.traffic.routed();
     let need = sizes::pods_for(step, Need::of(workload, seen.now, &seen.pods), routed);
-    let ready = seen.candidate.as_ref().map_or(0, |c| c.ready);
+    let ready = seen.candidate.as_ref().map_or(0, |c| lasting(candidate, c));
     let weight = share.percent(step, workload.wanted);
     let hash = seen.candidate.as_ref().map(|c| c.hash.as_str());
     let services = match (routed, share) {

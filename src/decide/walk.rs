@@ -6,7 +6,9 @@ use super::{
     Facts, Next, gates,
     goal::{Share, first_step, full},
     leaving,
-    leg::{Leg, TOLD_AFTER, fresh_evidence, give_up, held, late, no_room, on_the_way, summary, trouble, weigh},
+    leg::{
+        Leg, TOLD_AFTER, fresh_evidence, give_up, held, lasting, late, no_room, on_the_way, summary, trouble, weigh,
+    },
     orders, outlier, recovery, rollback,
     sizes::{self, Need},
     verdict::{Trial, Verdict, judge},
@@ -40,7 +42,7 @@ pub(crate) fn preparing(
     let step = first_step(&candidate, resume);
     let need = sizes::pods_for(&step, Need::of(workload, seen.now, &seen.pods), candidate.traffic.routed());
     let set = seen.candidate.as_ref();
-    let ready = set.map_or(0, |c| c.ready);
+    let ready = set.map_or(0, |c| lasting(&candidate, c));
     let label = candidate.version.label().to_owned();
     let trial = Trial {
         checks: &spec.checks,
@@ -61,7 +63,7 @@ pub(crate) fn preparing(
         return rollback::begin(stable, candidate, CauseKind::NotReady, message, facts, memory);
     }
     let started =
-        set.is_some_and(|c| c.observed && c.size >= need && c.ready >= need && !c.deleting) && seen.smoke.is_empty();
+        set.is_some_and(|c| c.observed && c.size >= need && ready >= need && !c.deleting) && seen.smoke.is_empty();
     let held = candidate.traffic.routed() && {
         let pinned = seen.services.iter().all(|s| s.pin.is_some() && s.canary_service && s.canary_endpoints >= need);
         !pinned

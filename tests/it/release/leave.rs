@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{Api, api::DeleteParams};
 
 use super::{QUICK, STAYS, Shop, WATCHED, Wish};
-use crate::harness::{eventually, pods};
+use crate::harness::{eventually, own_plane, pods};
 
 /// A drain, a confirmation, pods that go; on a busy machine.
 pub const BOUND: Duration = Duration::from_secs(90);
@@ -81,4 +83,22 @@ async fn a_namespace_may_be_deleted_in_the_middle_of_a_step() {
         left.map_or(Ok(()), |n| Err(n.status))
     })
     .await;
+}
+
+/// `kubectl delete crd`: it takes every Release with it, and each goes home first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_definition_of_releases_may_be_deleted_in_the_middle_of_a_step() {
+    let plane = own_plane().await;
+    let config = plane.operator_config();
+    let shop = Shop::open_to(plane, config).await;
+    shop.wish(STAYS).await;
+    shop.in_step().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(shop.plane.client());
+    definitions.delete("releases.haldane.dev", &DeleteParams::default()).await.expect("deleting is allowed");
+    eventually("the definition is gone", BOUND, async || {
+        let left = definitions.get_opt("releases.haldane.dev").await.expect("an answer");
+        left.map_or(Ok(()), |d| Err(format!("{:?}", d.status)))
+    })
+    .await;
+    shop.at_home("Stepping", "shop:1").await;
 }

@@ -14,6 +14,7 @@ mod orders;
 mod outlier;
 mod rest;
 mod retire;
+mod services;
 mod sync;
 mod unread;
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use haldane::{api::state::State, observe::clock};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
+use haldane::{
+    api::{state::State, units::At},
+    observe::clock,
+};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::{
@@ -103,4 +106,28 @@ async fn scaled_to_0_on_the_way_back_there_is_nothing_to_recover() {
     shop.assert_home("shop:1").await;
     assert_not_scaled_by_us(&shop);
     shop.recorder.assert_honest("shop");
+}
+
+/// Ready is not enough: a pod that dies after a few seconds would have had traffic by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_comes_when_the_pods_have_been_ready_for_min_ready_seconds() {
+    const SECONDS: u64 = 8;
+    let shop = Shop::open().await;
+    shop.patch_deployment(json!({"spec": {"minReadySeconds": SECONDS}})).await;
+    shop.wish(STAYS).await;
+    shop.until("shop", "no pod counts yet", |status| status.message.starts_with("0 of 1 pods of 2 are ready")).await;
+    shop.in_step().await;
+    let pods = shop.api::<Pod>().list(&ListParams::default()).await.expect("pods").items;
+    let of_candidate = pods.iter().find(|p| shop_2(p)).expect("the candidate's pod");
+    let conditions = of_candidate.status.as_ref().and_then(|s| s.conditions.as_ref()).expect("conditions");
+    let ready = conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True").expect("it is ready");
+    let since = At::new(ready.last_transition_time.as_ref().expect("a time").0);
+    let status = shop.status("shop").await.expect("a status");
+    let Some(State::Stepping { since: begun, .. }) = status.state else { panic!("{status:?}") };
+    // The transition is noted in whole seconds.
+    assert!(begun.since(since) >= Duration::from_secs(SECONDS - 1), "{since:?} {begun:?}");
+}
+
+fn shop_2(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|s| s.containers[0].image.as_deref() == Some("shop:2"))
 }

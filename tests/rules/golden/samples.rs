@@ -292,6 +292,7 @@ fn everything() -> Release {
         Reason::Invalid,
         Reason::Conflict,
         Reason::StatusLost,
+        Reason::Abandoned,
     ];
     let notice = |(seq, reason): (u64, Reason)| Notice {
         seq,
@@ -322,7 +323,7 @@ fn everything() -> Release {
         evidence: Some(evidence),
         outbox: (1..).zip(reasons).map(notice).collect(),
         stuck: Some(since),
-        notices: 27,
+        notices: 28,
         history: vec![
             entry(Ended::Succeeded, Proof::Pending),
             entry(Ended::RolledBack, Proof::Counters),
