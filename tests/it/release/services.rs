@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::{ResourceExt, api::ListParams};
 
-use super::{QUICK, STAYS, Shop};
+use super::{STAYS, Shop};
 
 const MORE: &str = "
 apiVersion: v1
@@ -57,7 +57,7 @@ async fn all_services_of_the_pods_follow_and_are_what_they_were() {
         assert_eq!(ours.cluster_ip == Some("None".into()), users.cluster_ip == Some("None".into()), "{canary}");
     }
 
-    shop.wish(QUICK).await;
+    shop.order("Promote", ", to: Full").await;
     shop.phase("shop", "Succeeded").await;
     assert_eq!(specs(&shop.services().await), specs(&before));
 }
