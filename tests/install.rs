@@ -209,6 +209,6 @@ fn an_uninstall_needs_no_more_rights_than_the_operator_has() {
     assert_eq!(verbs("Role", "leases"), ["create", "get", "list", "patch", "update", "watch"]);
     assert!(verbs("ClusterRole", "leases").is_empty());
     assert_eq!(verbs("ClusterRole", "releases"), ["get", "list", "patch", "update", "watch"]);
-    // The stable template of a held Deployment goes with it.
-    assert_eq!(verbs("ClusterRole", "controllerrevisions"), ["create", "delete", "get"]);
+    // The stable template of a held Deployment is kept, watched, and goes with it.
+    assert_eq!(verbs("ClusterRole", "controllerrevisions"), ["create", "delete", "get", "list", "watch"]);
 }
