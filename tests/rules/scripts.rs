@@ -38,7 +38,7 @@ pub struct Play {
 }
 
 /// At most so many seconds, and for every line.
-const LIMIT: u32 = 900;
+pub const LIMIT: u32 = 900;
 
 const WANTED: u32 = 3;
 
@@ -111,6 +111,12 @@ fn has_taken_over(run: &Run) -> bool {
     taking_over(run) || draining(run)
 }
 
+fn ask_if_held(run: &mut Run) {
+    if run.world.held() {
+        run.ask("B");
+    }
+}
+
 fn rolled_back(run: &Run) -> bool {
     matches!(run.state(), Some(State::RolledBack { .. })) && run.rests()
 }
@@ -146,7 +152,17 @@ pub fn scripts() -> Vec<Script> {
         ("retired after a rollback", vec![started(), spoilt(), ask(), Until(rolled_back), retire()]),
         (
             "installed again",
-            vec![started(), ask(), Until(stepping), retire(), Until(Run::is_left), install(), Until(idle_on_b)],
+            // Of a held Deployment the template is the old one again, so it is changed once more.
+            vec![
+                started(),
+                ask(),
+                Until(stepping),
+                retire(),
+                Until(Run::is_left),
+                install(),
+                Do(ask_if_held),
+                Until(idle_on_b),
+            ],
         ),
         ("hand-over taken back", vec![started(), ask(), Until(taking_over), rollback()]),
     ];
