@@ -215,6 +215,12 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
     if home && seen.release.uninstalled() {
         return end(stable, candidate, cause, report, facts, memory); // nobody will be there to see it recover
     }
+    if overtaken(facts, &stable) {
+        let problem =
+            format!("nobody could see {} recover, for its Deployment rolls out another template", stable.label());
+        let message = format!("{}; {problem}", cause.message);
+        return Next { message, ..end(stable, candidate, cause, report, facts, memory) };
+    }
     let mut next = if home {
         match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
             Recovery::Proven => {
@@ -246,6 +252,12 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
     gates::stuck(&mut next, since, seen, memory);
     next.due = Some(seen.now.plus(Duration::from_secs(1)));
     next
+}
+
+/// Somebody has un-paused a held Deployment, which rolls out what its template says: nobody waits for the stable version any
+/// more.
+fn overtaken(facts: &Facts<'_>, stable: &Version) -> bool {
+    facts.spec.held() && facts.seen.is_clear() && facts.workload.left(&stable.revision)
 }
 
 /// The end of a way back: result and history.
@@ -333,6 +345,10 @@ pub(crate) fn failed(back: Back, problem: String, facts: &Facts<'_>, memory: &mu
     let Facts { seen, wish, .. } = facts;
     let Back { stable, candidate, cause, report, .. } = back;
     let message = format!("{}; {problem}", cause.message);
+    if overtaken(facts, &stable) {
+        memory.stuck = None;
+        return Next::stay(State::Idle { stable }, message);
+    }
     if let Some(by) = &wish.rollback {
         memory.stuck = None;
         let message = format!("{by} ordered the rollback again");

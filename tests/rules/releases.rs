@@ -12,7 +12,7 @@ use haldane::{
         status::Ended,
     },
     decide::decide,
-    observe::seen::Seen,
+    observe::seen::{Hold, Seen},
 };
 
 use crate::{
@@ -448,4 +448,28 @@ fn where_even_that_does_not_help_the_pods_stay_for_five_minutes_and_people_are_t
     assert!(run.world.now.since(begun) > Duration::from_mins(5), "{broken}");
     assert!(broken.contains("deleted while 50 % still reach them"), "{broken}");
     assert!(run.world.lost < 0.5, "{} requests were lost", run.world.lost);
+}
+
+/// Then it rolls out what its template says, and nobody can wait for the old version any more.
+#[test]
+fn who_un_pauses_a_held_deployment_in_a_rollback_has_released_its_template() {
+    let reverting = |run: &Run| matches!(run.state(), Some(State::Reverting { .. }));
+    let failed = |run: &Run| matches!(run.state(), Some(State::RollbackFailed { .. }));
+    for (ill, then) in [(false, &reverting as &dyn Fn(&Run) -> bool), (true, &failed)] {
+        let mut run = Run::with(1, 1, 4, None).held(Hold::Always);
+        until(&mut run, 30, |r| idle_on("A")(r) && r.rests());
+        run.world.bad = vec!["B".into()];
+        run.ask("B");
+        until(&mut run, 200, reverting);
+        if ill {
+            run.world.bad.push("A".into());
+        }
+        until(&mut run, 400, |r| then(r) && !r.world.pinned());
+        run.world.resume();
+        until(&mut run, 60, |r| idle_on("B")(r) && r.rests());
+        assert!(!run.world.paused || run.world.marked_held);
+        let told: Vec<_> = run.told.values().map(|(reason, _)| *reason).collect();
+        assert!(told.contains(&Reason::ChangedOutsideRelease), "{told:?}");
+        assert_eq!(told.contains(&Reason::RollbackFailed), ill, "{told:?}");
+    }
 }
