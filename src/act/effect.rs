@@ -1,6 +1,6 @@
 //! `Effect`: one write to the cluster. Data, so that the order of writes can be tested without a cluster.
 
-use crate::api::{checks::SmokePoint, release::RouteRef};
+use crate::api::{checks::SmokePoint, release::RouteRef, report::Attempt};
 
 /// One write. Each is idempotent and guarded (`test` on what was seen, or a resourceVersion).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,5 +97,11 @@ pub enum Effect {
     },
     DeleteSmoke {
         point: SmokePoint,
+    },
+    /// The Job that tries the rollback plan before a release begins.
+    StartTrial,
+    /// The Job of one attempt of a rollback step.
+    StartStep {
+        attempt: Attempt,
     },
 }

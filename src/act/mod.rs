@@ -5,9 +5,11 @@ pub mod finalizer;
 pub mod fresh;
 pub mod hold;
 pub mod home;
+pub mod job;
 pub mod patch;
 pub mod promote;
 pub mod replace;
+pub mod rollback_step;
 pub mod scope;
 pub mod smoke;
 pub mod steps;
@@ -57,6 +59,8 @@ pub async fn act(effect: &Effect, scope: &Scope<'_>, smoke: Option<&Smoke>) -> R
             Some(smoke) => smoke::start_smoke(scope, *point, smoke).await,
             None => Ok(()),
         },
+        Effect::StartTrial => rollback_step::try_plan(scope).await,
+        Effect::StartStep { attempt } => rollback_step::start(scope, attempt).await,
         Effect::DeleteSmoke { point } => smoke::delete_smoke(scope, *point).await,
     }
 }

@@ -20,6 +20,8 @@ pub struct Scope<'a> {
     pub target_uid: &'a str,
     /// What keeps the Deployment from rolling out what its template says.
     pub hold: Hold,
+    /// The operator's own image, where it is known: what a Redis step runs.
+    pub image: Option<&'a str>,
     pub stable: &'a Version,
     pub candidate: Option<&'a Candidate>,
     /// Services, routes and header: as pinned, or as the Release names them where nothing is.

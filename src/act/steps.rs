@@ -11,14 +11,17 @@ use crate::{
         goal::{Goal, Share, full},
         sizes::{self, Need},
     },
-    observe::seen::{CandidateSet, Owner, Seen, Side, Target},
+    observe::seen::{CandidateSet, Owner, Seen, Side, StepJob, Target},
 };
 
 /// The writes that bring the world nearer to the goal, in order.
 pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     let mut plan = Vec::new();
     if seen.unread.first().is_some()
-        && !matches!(goal, Goal::Abandoned | Goal::AtRest | Goal::Gone { .. } | Goal::Withdraw { .. })
+        && !matches!(
+            goal,
+            Goal::Abandoned | Goal::AtRest | Goal::Try | Goal::Revert { .. } | Goal::Gone { .. } | Goal::Withdraw { .. }
+        )
     {
         // What is not seen carries nothing: the way down goes on, everything else waits for the next look.
         if let (Goal::Canary { candidate, step, share, .. }, Some(workload)) = (goal, seen.target.found()) {
@@ -36,6 +39,15 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     match goal {
         Goal::Abandoned => plan.extend(drop_finalizer(seen)),
         Goal::AtRest => home::steps(stable, seen, false, &mut plan),
+        Goal::Try => {
+            home::steps(stable, seen, false, &mut plan);
+            plan.extend((seen.trial == StepJob::Absent).then_some(Effect::StartTrial));
+        }
+        Goal::Revert { attempt } => {
+            home::steps(stable, seen, false, &mut plan);
+            let attempt = attempt.iter().filter(|a| !a.known && seen.step_job == StepJob::Absent);
+            plan.extend(attempt.map(|a| Effect::StartStep { attempt: a.clone() }));
+        }
         Goal::Gone { told } => {
             home::steps(stable, seen, true, &mut plan);
             if seen.is_let_go() && *told {

@@ -26,6 +26,7 @@ use super::units::At;
 #[x_kube(validation = Rule::new("self == oldSelf").message("a ReleaseAction cannot be changed; create another one"))]
 #[x_kube(validation = Rule::new("self.type == 'Promote' || !has(self.to)").message("spec.to is for type Promote only; remove it"))]
 #[x_kube(validation = Rule::new("self.type == 'Pause' || !has(self.until)").message("spec.until is for type Pause only; remove it"))]
+#[x_kube(validation = Rule::new("(self.type == 'Confirm') == has(self.step)").message("spec.step names the step of the rollback plan that type Confirm says yes to; give it for Confirm only"))]
 pub struct ReleaseActionSpec {
     /// The Release's name, in the same namespace.
     #[schemars(length(min = 1, max = 253))]
@@ -41,6 +42,10 @@ pub struct ReleaseActionSpec {
     /// For Promote. Default: NextStep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<PromoteTo>,
+    /// For Confirm: the step of the rollback plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
+    pub step: Option<String>,
     /// For Pause: when it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<At>,
@@ -65,6 +70,8 @@ pub enum ActionType {
     Rollback,
     /// Takes a rejected revision off the list and tries it again.
     Retry,
+    /// Says yes to the step of a rollback that waits for it.
+    Confirm,
 }
 
 /// How far a Promote goes.

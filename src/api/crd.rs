@@ -50,7 +50,7 @@ fn tidy(schema: &mut Value, path: &[&str]) {
         node.remove("default");
     }
     if path.starts_with(&["status", "state"]) {
-        if path.ends_with(&["candidate", "plan"]) || path.ends_with(&["candidate", "traffic"]) {
+        if let [.., "candidate", "plan" | "traffic" | "rollback"] = path {
             // What was pinned when the release began; what it means stands at the spec's own fields.
             node.clear();
             node.insert("type".into(), "object".into());

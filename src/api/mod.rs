@@ -9,6 +9,8 @@ pub mod plan;
 pub mod provider;
 pub mod reference;
 pub mod release;
+pub mod report;
+pub mod rollback;
 pub mod routes;
 pub mod state;
 pub mod status;

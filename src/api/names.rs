@@ -47,6 +47,9 @@ pub const INSTALLATION: &str = "haldane.dev/installation";
 /// Label of our Jobs: which smoke test it is.
 pub const SMOKE: &str = "haldane.dev/smoke";
 
+/// Label of the Jobs of a rollback plan: the step's name.
+pub const ROLLBACK_STEP: &str = "haldane.dev/rollback-step";
+
 /// Who writes, as the API server records it.
 pub const FIELD_MANAGER: &str = "haldane";
 

@@ -38,6 +38,8 @@ pub enum Reason {
     Conflict,
     StatusLost,
     Abandoned,
+    StepFailed,
+    ConfirmationNeeded,
 }
 
 impl fmt::Display for Reason {
@@ -65,7 +67,9 @@ impl Reason {
             | Self::Invalid
             | Self::Conflict
             | Self::StatusLost
-            | Self::Abandoned => Severity::Warning,
+            | Self::Abandoned
+            | Self::StepFailed
+            | Self::ConfirmationNeeded => Severity::Warning,
             Self::Accepted
             | Self::Waiting
             | Self::Preparing

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{checks::Checks, plan::Plan, status::ReleaseStatus};
+use super::{checks::Checks, plan::Plan, rollback::RollbackPlan, status::ReleaseStatus};
 
 /// The name of the finalizer that a Release carries while something of ours may be in the cluster.
 pub const FINALIZER: &str = "haldane.dev/release";
@@ -64,6 +64,9 @@ pub struct ReleaseSpec {
     /// What convicts a version.
     #[serde(default)]
     pub checks: Checks,
+    /// What a rollback does beside giving the traffic back: the database, the cache.
+    #[serde(default, skip_serializing_if = "RollbackPlan::is_empty")]
+    pub rollback: RollbackPlan,
     /// Who is told, and of what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

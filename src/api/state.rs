@@ -8,10 +8,12 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::report::{Attempt, Proof, Report, StepOutcome, StepReport};
 use super::{
     checks::SmokePoint,
     plan::{Plan, Step},
     release::{Header, RouteRef},
+    rollback::RollbackPlan,
     units::At,
 };
 
@@ -59,6 +61,8 @@ pub struct Candidate {
     pub target_uid: String,
     pub plan: Plan,
     pub traffic: PinnedTraffic,
+    #[serde(default, skip_serializing_if = "RollbackPlan::is_empty")]
+    pub rollback: RollbackPlan,
     /// An undo skips gates and steps: it is the way back to what served before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo: bool,
@@ -131,64 +135,6 @@ impl CauseKind {
     }
 }
 
-/// The times of a rollback.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// When the decision was taken.
-    pub decided_at: At,
-    /// A Service sent to the candidate's pods itself then: connections that are kept stay with them until they end.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub direct: bool,
-    /// When the route (or pin) without the candidate had been written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written_at: Option<At>,
-    /// When the gateway had accepted it and the endpoints had followed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirmed_at: Option<At>,
-    /// When the canary Services were turned to the stable pods, because the gateway had not followed in time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turned_at: Option<At>,
-    /// When request counters had shown that nothing reaches the candidate any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proven_at: Option<At>,
-    pub proof: Proof,
-    /// When the stable version had been seen serving inside its limits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovered_at: Option<At>,
-    /// Requests the candidate answered with an error, where they could be counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_failed: Option<u64>,
-}
-
-impl Report {
-    pub const fn new(decided_at: At) -> Self {
-        Self {
-            decided_at,
-            direct: false,
-            written_at: None,
-            confirmed_at: None,
-            turned_at: None,
-            proven_at: None,
-            proof: Proof::Pending,
-            recovered_at: None,
-            requests_failed: None,
-        }
-    }
-}
-
-/// How it is known that no request reaches the candidate.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Proof {
-    Pending,
-    /// The candidate's request counters stood still.
-    Counters,
-    /// The candidate has no pods left.
-    NoPods,
-    /// No counters could be read for 60 s; the gateway's word is all there is.
-    Unavailable,
-}
-
 /// Something that must be in order before a release starts.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -197,6 +143,18 @@ pub struct Gate {
     pub name: String,
     /// What is wrong and what opens it.
     pub message: String,
+}
+
+impl Gate {
+    /// The rollback plan is being tried.
+    pub const TRIAL: &'static str = "Trial";
+    /// The trial of the rollback plan failed.
+    pub const PLAN: &'static str = "RollbackPlan";
+
+    /// The trial of the rollback plan opens it.
+    fn is_trial(&self) -> bool {
+        self.name == Self::TRIAL || self.name == Self::PLAN
+    }
 }
 
 /// Where the hand-over to the user's Deployment stands.
@@ -313,6 +271,18 @@ impl State {
             Self::RolledBack { .. } => "RolledBack",
             Self::RollbackFailed { .. } => "RollbackFailed",
         }
+    }
+
+    /// The candidate whose rollback plan is to be tried before it begins: when nothing else holds it up.
+    pub fn on_trial(&self) -> Option<&Candidate> {
+        let Self::Waiting { candidate, closed, .. } = self else { return None };
+        (candidate.rollback.needs_trial() && closed.iter().all(Gate::is_trial)).then_some(candidate)
+    }
+
+    /// The attempt of a rollback step that is running, if any.
+    pub fn attempt(&self) -> Option<Attempt> {
+        let Self::Reverting { report, .. } = self else { return None };
+        report.attempt()
     }
 
     /// The smoke test that belongs to this State, if any.

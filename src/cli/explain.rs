@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{
         Release, ReleaseStatus, State,
-        state::{Candidate, CauseKind, Gate, Part},
+        state::{Candidate, CauseKind, Gate, Part, Report, StepOutcome},
         units::At,
     },
     observe::clock,
@@ -185,12 +185,7 @@ impl Case<'_> {
                 },
                 command: None,
             },
-            State::Reverting { since, .. } => Explanation {
-                stands: self.stands("verifies that the stable version has recovered", *since),
-                waits_for: vec![message],
-                next: "RolledBack".into(),
-                command: None,
-            },
+            State::Reverting { since, report, .. } => self.reverting(*since, report, message),
             State::RolledBack { stable, candidate, cause, report } => {
                 let at = report.recovered_at.or(report.confirmed_at).unwrap_or(report.decided_at);
                 Explanation {
@@ -214,6 +209,29 @@ impl Case<'_> {
                 next: "nothing by itself: a person has to look".into(),
                 command: Some(self.command("rollback", "verify again")),
             },
+        }
+    }
+
+    fn reverting(&self, since: At, report: &Report, message: String) -> Explanation {
+        let under_way =
+            report.steps.iter().find(|s| !matches!(s.outcome, StepOutcome::Succeeded | StepOutcome::Failed | StepOutcome::Skipped));
+        let Some(step) = under_way else {
+            return Explanation {
+                stands: self.stands("verifies that the stable version has recovered", since),
+                waits_for: vec![message],
+                next: "RolledBack".into(),
+                command: None,
+            };
+        };
+        let asks = step.outcome == StepOutcome::Unconfirmed;
+        Explanation {
+            stands: self.stands("carries out its rollback plan; the traffic is back", since),
+            waits_for: vec![message],
+            next: format!("after step {}: the steps behind it, then the recovery of the stable version", step.name),
+            command: asks.then(|| format!(
+                "kubectl haldane confirm {} {}{}   # say yes to this step",
+                self.name, step.name, self.flag
+            )),
         }
     }
 

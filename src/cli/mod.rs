@@ -19,6 +19,7 @@ pub mod retire;
 pub mod run;
 mod table;
 mod tree;
+mod unlink_keys;
 mod wait;
 
 #[cfg(test)]
@@ -76,6 +77,11 @@ enum Command {
     Rollback(order::Common),
     /// Order: try a rejected version again
     Retry(order::Retry),
+    /// Order: say yes to the step of a rollback that waits for it
+    Confirm(order::Confirm),
+    /// Delete keys of a Redis by pattern: what the Job of a Redis step runs
+    #[command(hide = true)]
+    UnlinkKeys(unlink_keys::Args),
 }
 
 /// Reads the arguments of the process and does what they say.
@@ -118,6 +124,8 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Resume(args) => order::resume(&args).await,
             Command::Rollback(args) => order::rollback(&args).await,
             Command::Retry(args) => order::retry(&args).await,
+            Command::Confirm(args) => order::confirm(&args).await,
+            Command::UnlinkKeys(args) => unlink_keys::run(&args).await,
         }
     })
 }

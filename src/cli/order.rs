@@ -17,6 +17,7 @@ use crate::{
     api::{
         Release, ReleaseAction, ReleaseActionSpec, State,
         action::{ActionType, PromoteTo},
+        state::StepOutcome,
         units::{At, Span},
     },
     observe::clock,
@@ -68,6 +69,14 @@ fn moment(text: &str) -> Result<At, String> {
     text.parse().map(At::new).map_err(|_| format!("'{text}' is not a time such as 2026-05-01T12:00:00Z"))
 }
 
+#[derive(clap::Args)]
+pub struct Confirm {
+    #[command(flatten)]
+    common: Common,
+    /// The step of the rollback plan
+    step: String,
+}
+
 /// What is ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -76,6 +85,7 @@ pub enum Wish {
     Resume,
     Rollback,
     Retry { revision: Option<String> },
+    Confirm { step: String },
 }
 
 pub async fn promote(args: &Promote) -> anyhow::Result<ExitCode> {
@@ -97,6 +107,10 @@ pub async fn rollback(args: &Common) -> anyhow::Result<ExitCode> {
 
 pub async fn retry(args: &Retry) -> anyhow::Result<ExitCode> {
     order(&args.common, Wish::Retry { revision: args.revision.clone() }).await
+}
+
+pub async fn confirm(args: &Confirm) -> anyhow::Result<ExitCode> {
+    order(&args.common, Wish::Confirm { step: args.step.clone() }).await
 }
 
 async fn order(args: &Common, wish: Wish) -> anyhow::Result<ExitCode> {
@@ -132,7 +146,7 @@ pub fn action(release: &Release, wish: &Wish, by: String, reason: Option<String>
     let memory = &status.memory;
     let seen = status.candidate_revision.as_ref().or(status.stable_revision.as_ref());
     let mut revision = seen.cloned().unwrap_or_else(|| state.stable().revision.0.clone());
-    let (mut to, mut end) = (None, None);
+    let (mut to, mut end, mut named) = (None, None, None);
     let kind = match wish {
         Wish::Promote { full } => {
             if !matches!(state, State::Preparing { .. } | State::Stepping { .. }) {
@@ -159,6 +173,18 @@ pub fn action(release: &Release, wish: &Wish, by: String, reason: Option<String>
             }
             ActionType::Rollback
         }
+        Wish::Confirm { step } => {
+            let waiting = match state {
+                State::Reverting { report, .. } => report.steps.iter().find(|s| s.outcome == StepOutcome::Unconfirmed),
+                _ => None,
+            };
+            match waiting {
+                Some(waits) if waits.name == *step => named = Some(step.clone()),
+                Some(waits) => bail!("step {} is the one that waits for a yes, not {step}", waits.name),
+                None => bail!("no step of a rollback of Release {name} waits for a yes: it is {}", state.name()),
+            }
+            ActionType::Confirm
+        }
         Wish::Retry { revision: asked } => {
             let last = match state {
                 State::RolledBack { candidate, .. } => Some(candidate.revision.0.clone()),
@@ -175,6 +201,7 @@ pub fn action(release: &Release, wish: &Wish, by: String, reason: Option<String>
         revision,
         r#type: kind,
         to,
+        step: named,
         until: end,
         by,
         reason,
@@ -192,6 +219,7 @@ fn told(order: &ReleaseActionSpec, name: &str, now: At) -> String {
         (ActionType::Resume, ..) => format!("{release} goes on"),
         (ActionType::Rollback, ..) => format!("{release} gives up {revision}"),
         (ActionType::Retry, ..) => format!("{release} tries {revision} again"),
+        (ActionType::Confirm, ..) => format!("yes to step {}", order.step.as_deref().unwrap_or_default()),
     };
     format!("ordered by {by}: {what} (releaseaction/{name})")
 }

@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// The name of the lease that the replicas compete for
     #[arg(long, env = "HALDANE_LEASE", default_value = "haldane")]
     pub lease: String,
+    /// The operator's own image, for the Jobs of Redis steps in rollback plans
+    #[arg(long, env = "HALDANE_IMAGE")]
+    pub image: Option<String>,
     /// What tells this installation from a later one [default: the UID of the service account]
     #[arg(long, env = "HALDANE_INSTALLATION")]
     pub installation: Option<String>,
@@ -132,6 +135,7 @@ pub async fn start_over(
         client,
         operator_namespace: args.namespace,
         identity: identity.clone(),
+        image: args.image.map(Into::into),
         metrics: metrics.clone(),
         outbox: Outbox::new(post, kick, metrics.clone()),
         kicks,

@@ -8,7 +8,7 @@ use super::render::{Style, Tone, clean, clock, since, until};
 use crate::api::{
     Release, ReleaseStatus, State,
     plan::Step,
-    state::{Cause, Proof, Report, Version},
+    state::{Cause, Proof, Report, StepOutcome, Version},
     units::At,
 };
 
@@ -201,6 +201,19 @@ impl Lines {
                 }
                 None => {}
             }
+        }
+        for step in &report.steps {
+            let (mark, tone) = match step.outcome {
+                StepOutcome::Succeeded => (self.style.pick("✔", "+"), Tone::Good),
+                StepOutcome::Failed => (self.style.pick("✖", "x"), Tone::Bad),
+                StepOutcome::Running => (self.style.pick("▶", ">"), Tone::Bold),
+                StepOutcome::Unconfirmed => (self.style.pick("◷", "?"), Tone::Warn),
+                StepOutcome::Pending | StepOutcome::Skipped => (self.style.pick("○", "."), Tone::Dim),
+            };
+            let by = step.confirmed_by.as_ref().map(|by| format!(", yes by {by}")).unwrap_or_default();
+            let said = step.message.as_ref().map(|said| format!(": {said}")).unwrap_or_default();
+            let words = clean(&format!("step {} {:?}{by}{said}", step.name, step.outcome));
+            self.put("", &format!("{} {words}", self.style.paint(tone, mark)));
         }
         if let Some(failed) = report.requests_failed {
             self.put("", &format!("{failed} requests were answered with an error by the candidate"));

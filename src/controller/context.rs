@@ -40,6 +40,8 @@ pub struct Context {
     pub operator_namespace: String,
     /// The name of this process.
     pub identity: String,
+    /// The operator's own image, where it is known: Redis steps run it.
+    pub image: Option<Arc<str>>,
     pub metrics: Metrics,
     pub outbox: Outbox,
     pub kicks: Kicks,

@@ -154,12 +154,15 @@ impl Senses {
     }
 
     /// Why a named object of the operator's namespace cannot be used. Asked before a release only.
-    pub async fn problems(&self, release: &Release, state: Option<&State>) -> Vec<String> {
+    pub async fn problems(&self, release: &Release, state: Option<&State>, image: bool) -> Vec<String> {
         if state.is_some_and(State::active) {
             return Vec::new();
         }
         let namespace = release.namespace().unwrap_or_default();
         let mut problems = Vec::new();
+        if release.spec.rollback.needs_trial() && !image {
+            problems.push("the steps of spec.rollback need Haldane's own image, which the operator does not know; set HALDANE_IMAGE in its Deployment".to_owned());
+        }
         if let Some(name) = &release.spec.checks.provider {
             problems.extend(self.permitted(name, &namespace).await.err());
             problems.extend(Family::of(&release.spec.checks.source).err());

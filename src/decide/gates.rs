@@ -10,7 +10,7 @@ use crate::{
         status::{Ended, Memory, Outcome},
         units::At,
     },
-    observe::seen::{Blind, Seen, Workload},
+    observe::seen::{Blind, JobSeen, Seen, StepJob, Workload},
 };
 
 /// The gate that opens by itself in a moment; nobody needs to be told of it.
@@ -18,6 +18,8 @@ pub(crate) const UNSEEN: &str = "Unseen";
 
 /// How often a closed gate is tried.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often the trial of a rollback plan is looked at.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// From rest: is there something to release?
 pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) -> Next {
@@ -55,7 +57,7 @@ pub(crate) fn accept(stable: Version, facts: &Facts<'_>, memory: &mut Memory) ->
     }
     let version = version::asked(spec, workload, &stable);
     let candidate = candidate(version, facts);
-    let closed = closed(facts, memory);
+    let closed = closed(facts, memory, &StepJob::Unknown);
     let mut message = format!("{} is accepted, to replace {}", candidate.version.label(), stable.label());
     if !workload.warnings.is_empty() {
         message = format!("{message}; warning: {}", workload.warnings.join("; "));
@@ -83,7 +85,9 @@ pub(crate) fn waiting(stable: Version, old: &Candidate, since: At, facts: &Facts
     let newer = version.revision != old.version.revision;
     let candidate = candidate(version, facts);
     let since = if newer { seen.now } else { since };
-    let closed = closed(facts, memory);
+    // What was tried was the plan as it was remembered, for the candidate of then.
+    let same = (&old.rollback, &old.id) == (&candidate.rollback, &candidate.id);
+    let closed = closed(facts, memory, if same { &seen.trial } else { &StepJob::Unknown });
     if closed.is_empty() {
         let message = format!("pods of {} are being started, without traffic", candidate.version.label());
         memory.evidence = None;
@@ -93,7 +97,8 @@ pub(crate) fn waiting(stable: Version, old: &Candidate, since: At, facts: &Facts
     let mut next = Next::stay(State::Waiting { stable, candidate, since, closed }, message);
     stuck(&mut next, since, seen, memory);
     // Services, routes and the administrators' objects are not watched before a release.
-    next.due = Some(seen.now.plus(LOOK_AGAIN));
+    let tried = next.state.on_trial().is_some() && !matches!(seen.trial, StepJob::There(JobSeen::Failed(_)));
+    next.due = Some(seen.now.plus(if tried { TRIAL } else { LOOK_AGAIN }));
     next.gated = true;
     next
 }
@@ -112,12 +117,29 @@ pub(crate) fn stuck(next: &mut Next, since: At, seen: &Seen, memory: &mut Memory
 }
 
 /// The gates that are closed now.
-fn closed(facts: &Facts<'_>, memory: &Memory) -> Vec<Gate> {
+fn closed(facts: &Facts<'_>, memory: &Memory, tried: &StepJob) -> Vec<Gate> {
     let mut closed = preflight(facts);
     if let Some(by) = orders::paused_by(memory) {
         closed.push(gate("Paused", format!("paused by {by}")));
     }
+    if closed.is_empty() && facts.spec.rollback.needs_trial() {
+        closed.extend(trial(tried));
+    }
     closed
+}
+
+/// Why the rollback plan is not known to work yet. Last of all: it starts a pod.
+fn trial(seen: &StepJob) -> Option<Gate> {
+    match seen {
+        StepJob::There(JobSeen::Succeeded { .. }) => None,
+        StepJob::There(JobSeen::Running { stuck: Some(why), .. } | JobSeen::Failed(why)) => {
+            let why = format!("the rollback plan cannot be carried out: {why}; mend it, it is tried again within two minutes");
+            Some(gate(Gate::PLAN, why))
+        }
+        StepJob::There(JobSeen::Running { .. }) | StepJob::Absent | StepJob::Unknown => {
+            Some(gate(Gate::TRIAL, "a pod looks whether the Secrets and the Redis of the rollback plan are there"))
+        }
+    }
 }
 
 /// What must be in order in the world before anything is touched.
@@ -172,6 +194,7 @@ pub(crate) fn candidate(version: Version, facts: &Facts<'_>) -> Candidate {
             header: spec.traffic.canary_header.clone().filter(|_| routed),
             weights: seen.routes.iter().flat_map(|r| r.weights.clone()).collect(),
         },
+        rollback: spec.rollback.clone(),
         undo: false,
         replaced: None,
     }

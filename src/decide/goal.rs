@@ -4,7 +4,7 @@ use super::sizes;
 use crate::api::{
     checks::SmokePoint,
     plan::Step,
-    state::{Candidate, Part, State},
+    state::{Attempt, Candidate, Part, State},
 };
 
 /// What the world should look like.
@@ -21,6 +21,10 @@ pub enum Goal {
     /// No traffic for the candidate. Its pods stay where a route divides the traffic. `turned`: the gateway does not follow,
     /// so what it still sends to the canary Services is to reach the stable pods.
     Withdraw { candidate: Candidate, turned: bool },
+    /// As `AtRest`, and the rollback plan is tried.
+    Try,
+    /// As `AtRest`, and then this attempt of a rollback step has its Job.
+    Revert { attempt: Option<Attempt> },
     /// As `AtRest`, and then the finalizer goes, if all there is to tell has been told.
     Gone { told: bool },
     /// The namespace is going, or its user waits no longer: nothing but the finalizer is written.
@@ -42,11 +46,12 @@ impl Goal {
     /// The goal of a State.
     pub fn of(state: &State) -> Self {
         match state {
+            State::Waiting { .. } if state.on_trial().is_some() => Self::Try,
             State::Idle { .. }
             | State::Waiting { .. }
-            | State::Reverting { .. }
             | State::RolledBack { .. }
             | State::RollbackFailed { .. } => Self::AtRest,
+            State::Reverting { report, .. } => Self::Revert { attempt: report.attempt() },
             State::Preparing { candidate, resume, .. } => Self::Canary {
                 step: first_step(candidate, *resume),
                 candidate: candidate.clone(),

@@ -22,6 +22,7 @@ mod outlier;
 pub mod promoting;
 pub mod recovery;
 pub mod rollback;
+mod rollback_steps;
 pub mod sizes;
 pub mod verdict;
 mod version;

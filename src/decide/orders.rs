@@ -7,7 +7,7 @@ use crate::{
         action::{ActionType, PromoteTo},
         notice::Reason,
         release::ReleaseSpec,
-        state::{CauseKind, State},
+        state::{CauseKind, State, StepOutcome},
         status::{Memory, Paused},
         units::At,
     },
@@ -27,6 +27,8 @@ pub struct Wish {
     pub promote: Option<(PromoteTo, String)>,
     /// A revision was taken off the list of the rejected.
     pub retry: bool,
+    /// Steps of the rollback plan that a person said yes to, and who.
+    pub confirmed: Vec<(String, String)>,
     /// A pause has ended that began at this moment.
     pub resumed: Option<At>,
     pub told: Vec<(Reason, String)>,
@@ -119,12 +121,20 @@ fn refusal(order: &Order, spec: &ReleaseSpec, state: Option<&State>, memory: &Me
         {
             Some(format!("it is {} already", state.name()))
         }
+        ActionType::Confirm if !awaits(state, order.step.as_deref()) => {
+            Some(format!("no step {} of a rollback waits for a yes", order.step.as_deref().unwrap_or_default()))
+        }
         ActionType::Retry if state.active() => Some(format!("wait for the end of {}", state.name())),
         ActionType::Retry if !retryable(order, state, memory) => {
             Some(format!("revision {} was not rejected", order.revision))
         }
         _ => None,
     }
+}
+
+fn awaits(state: &State, step: Option<&str>) -> bool {
+    let State::Reverting { report, .. } = state else { return false };
+    report.steps.iter().any(|s| Some(s.name.as_str()) == step && s.outcome == StepOutcome::Unconfirmed)
 }
 
 fn retryable(order: &Order, state: &State, memory: &Memory) -> bool {
@@ -140,6 +150,7 @@ fn obey(order: &Order, memory: &mut Memory, now: At, wish: &mut Wish) {
     match order.kind {
         ActionType::Promote => wish.promote = Some((order.to, by)),
         ActionType::Rollback => wish.rollback = Some(by),
+        ActionType::Confirm => wish.confirmed.extend(order.step.clone().map(|step| (step, by))),
         ActionType::Retry => {
             memory.rejected.retain(|r| r.revision.0 != order.revision);
             wish.retry = true;

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Facts, Next, gates, recovery, recovery::Recovery, reject};
+use super::{
+    Facts, Next, gates, recovery,
+    recovery::Recovery,
+    reject,
+    rollback_steps::{self, Course},
+};
 use crate::{
     api::{
         notice::Reason,
@@ -197,16 +202,17 @@ fn prove(report: &mut Report, confirmed: At, seen: &Seen) {
 }
 
 fn leave_draining(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
-    let Back { stable, candidate, cause, report, .. } = back;
+    let Back { stable, candidate, cause, mut report, .. } = back;
     let message = cause.message.clone();
     if cause.kind.rejects() {
+        report.steps = rollback_steps::planned(&candidate.rollback, facts.seen.now);
         let state = State::Reverting { stable, candidate, since: facts.seen.now, cause, report };
         return Next::stay(state, message);
     }
     end(stable, candidate, cause, report, facts, memory)
 }
 
-/// Reverting: the candidate goes, and the stable version is watched until it is well.
+/// Reverting: the candidate goes, the rollback plan is carried out, and the stable version is watched until it is well.
 pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> Next {
     let Back { stable, candidate, since, cause, mut report } = back;
     let Facts { spec, seen, workload, .. } = facts;
@@ -221,7 +227,13 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
         let message = format!("{}; {problem}", cause.message);
         return Next { message, ..end(stable, candidate, cause, report, facts, memory) };
     }
-    let mut next = if home {
+    let mut told = Vec::new();
+    let course = home.then(|| rollback_steps::advance(&candidate.rollback, &mut report, facts, &mut told));
+    let mut next = if let Some(Course::Under { way }) = course {
+        let message = format!("{}; {way}", cause.message);
+        Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
+    } else if let Some(Course::Ended(at)) = course {
+        let since = since.max(at.unwrap_or(since));
         match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
             Recovery::Proven => {
                 report.recovered_at = Some(seen.now);
@@ -235,11 +247,10 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
             }
             Recovery::Unknown { why } | Recovery::Ill { why } => {
                 if seen.now.since(since) >= RECOVERY {
-                    let problem = format!("{} has not recovered after {}: {why}", stable.label(), Span(RECOVERY));
-                    let message = format!("{}; {problem}", cause.message);
-                    memory.result = None;
-                    gates::conclude(memory, seen, Ended::RollbackFailed, &message);
-                    return Next::stay(State::RollbackFailed { stable, candidate, cause, report, problem }, message);
+                    let ill = format!("{} has not recovered after {}: {why}", stable.label(), Span(RECOVERY));
+                    let steps = rollback_steps::problem(&report.steps);
+                    let problem = steps.into_iter().chain([ill]).collect::<Vec<_>>().join("; ");
+                    return give_up(Back { stable, candidate, since, cause, report }, problem, facts, memory);
                 }
                 let message = format!("{}; waiting for {} to be well: {why}", cause.message, stable.label());
                 Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
@@ -250,8 +261,18 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
         Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
     };
     gates::stuck(&mut next, since, seen, memory);
+    next.extra.append(&mut told);
     next.due = Some(seen.now.plus(Duration::from_secs(1)));
     next
+}
+
+/// The traffic is back, and something else is not as it should be.
+fn give_up(back: Back, problem: String, facts: &Facts<'_>, memory: &mut Memory) -> Next {
+    let Back { stable, candidate, cause, report, .. } = back;
+    let message = format!("{}; {problem}", cause.message);
+    memory.result = None;
+    gates::conclude(memory, facts.seen, Ended::RollbackFailed, &message);
+    Next::stay(State::RollbackFailed { stable, candidate, cause, report, problem }, message)
 }
 
 /// Somebody has un-paused a held Deployment, which rolls out what its template says: nobody waits for the stable version any
@@ -270,6 +291,9 @@ fn end(
     memory: &mut Memory,
 ) -> Next {
     let seen = facts.seen;
+    if let Some(problem) = rollback_steps::problem(&report.steps) {
+        return give_up(Back { stable, candidate, since: seen.now, cause, report }, problem, facts, memory);
+    }
     let outcome = if cause.kind == CauseKind::Superseded { Ended::Superseded } else { Ended::RolledBack };
     let message = cause.message.clone();
     chronicle(
@@ -343,7 +367,7 @@ pub(crate) fn rolled_back(
 /// RollbackFailed: a person must look. Rollback again verifies again; well by itself is well.
 pub(crate) fn failed(back: Back, problem: String, facts: &Facts<'_>, memory: &mut Memory) -> Next {
     let Facts { seen, wish, .. } = facts;
-    let Back { stable, candidate, cause, report, .. } = back;
+    let Back { stable, candidate, cause, mut report, .. } = back;
     let message = format!("{}; {problem}", cause.message);
     if overtaken(facts, &stable) {
         memory.stuck = None;
@@ -352,6 +376,7 @@ pub(crate) fn failed(back: Back, problem: String, facts: &Facts<'_>, memory: &mu
     if let Some(by) = &wish.rollback {
         memory.stuck = None;
         let message = format!("{by} ordered the rollback again");
+        rollback_steps::again(&mut report.steps, seen.now);
         return Next::stay(State::Reverting { stable, candidate, since: seen.now, cause, report }, message);
     }
     let mut next = Next::stay(State::RollbackFailed { stable, candidate, cause, report, problem }, message.clone());

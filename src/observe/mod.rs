@@ -11,6 +11,8 @@ pub mod preflight;
 pub mod probe;
 pub mod prometheus;
 pub mod raw;
+pub mod redact;
+pub mod rollback_step;
 pub mod route;
 pub mod seen;
 pub mod services;

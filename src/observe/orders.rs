@@ -32,6 +32,7 @@ pub fn order(action: ReleaseAction, proven: bool) -> Order {
         revision: action.spec.revision,
         kind: action.spec.r#type,
         to: action.spec.to.unwrap_or_default(),
+        step: action.spec.step,
         until: action.spec.until,
         by: action.spec.by,
         reason: action.spec.reason,

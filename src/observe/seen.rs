@@ -36,6 +36,10 @@ pub struct Seen {
     pub probes: Vec<Probe>,
     /// The smoke Job of the present candidate, by its moment.
     pub smoke: BTreeMap<SmokePoint, SmokeSeen>,
+    /// The Job that tries the rollback plan of a candidate that waits.
+    pub trial: StepJob,
+    /// The Job of the rollback step that is running.
+    pub step_job: StepJob,
     /// All orders to this Release, oldest first.
     pub orders: Vec<Order>,
     /// When this process wrote the weight 0 or the pin of a running rollback; `None` after a restart.
@@ -234,6 +238,31 @@ pub enum SmokeSeen {
     Failed(String),
 }
 
+/// Whether the Job of a rollback step is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StepJob {
+    /// It was not asked for, or could not be read.
+    #[default]
+    Unknown,
+    Absent,
+    There(JobSeen),
+}
+
+/// How the Job of a rollback step stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobSeen {
+    Running {
+        since: At,
+        /// Why a container of it is not started.
+        stuck: Option<String>,
+    },
+    /// What it says of its work, where it says something.
+    Succeeded {
+        said: Option<String>,
+    },
+    Failed(String),
+}
+
 /// A ReleaseAction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -243,6 +272,8 @@ pub struct Order {
     pub revision: String,
     pub kind: ActionType,
     pub to: PromoteTo,
+    /// Of a Confirm: the step of the rollback plan.
+    pub step: Option<String>,
     pub until: Option<At>,
     pub by: String,
     pub reason: Option<String>,

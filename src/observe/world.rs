@@ -15,7 +15,8 @@ use kube::{
 
 use super::{
     clock, orders,
-    seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, Target, Unread},
+    rollback_step,
+    seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, StepJob, Target, Unread},
     smoke,
     traffic::{self, PATIENCE, Raw, TrafficAsk},
     workload,
@@ -92,7 +93,9 @@ pub async fn observe(
     // On its way a release does without much of this, so no read may hold up the others for long.
     let active = state.is_some_and(State::active);
     let limit = if active { PATIENCE } else { Duration::MAX };
-    let (view, orders, conflict, smoke, terminating, reads) = tokio::try_join!(
+    let step = state.and_then(State::attempt).map(|attempt| rollback_step::job_name(&name, &uid, &attempt));
+    let trial = state.and_then(State::on_trial).map(|candidate| rollback_step::trial_name(&name, &uid, candidate));
+    let (view, orders, conflict, smoke, step_job, trial, terminating, reads) = tokio::try_join!(
         workload::look(client, &namespace, target, &ask),
         async {
             let orders = orders::look(client, &namespace, &name, known.orders_proven);
@@ -108,12 +111,28 @@ pub async fn observe(
                 _ => Ok(BTreeMap::new()),
             })
         },
+        async {
+            Ok(match &step {
+                Some(job_name) => {
+                    let job = rollback_step::look(client, &namespace, &uid, job_name);
+                    traffic::in_time(PATIENCE, "reading the Job of a rollback step", job).await
+                }
+                None => Ok(StepJob::Unknown),
+            })
+        },
+        async {
+            match &trial {
+                Some(job_name) => rollback_step::look(client, &namespace, &uid, job_name).await,
+                None => Ok(StepJob::Unknown),
+            }
+        },
         terminating(client, &namespace, release),
         async { Ok(traffic::read(client, &namespace, services, routes, limit).await) },
     )?;
     let mut unread = Unread { around: view.unread, ..Unread::default() };
     let orders = unless_unreadable(orders, &mut unread.around);
     let smoke = unless_unreadable(smoke, &mut unread.around);
+    let step_job = unless_unreadable(step_job, &mut unread.around);
     let objects = if active {
         let (objects, sentences) = reads.or_last(&known.last, routes);
         unread.traffic = sentences;
@@ -158,6 +177,8 @@ pub async fn observe(
             metrics: known.metrics,
             probes: known.probes,
             smoke,
+            trial,
+            step_job,
             orders,
             route_written_at: known.route_written_at,
             delivered: known.delivered,
@@ -205,6 +226,8 @@ fn unseen(release: &Release, known: Known) -> World {
             metrics: known.metrics,
             probes: Vec::new(),
             smoke: BTreeMap::new(),
+            trial: StepJob::Unknown,
+            step_job: StepJob::Unknown,
             orders: Vec::new(),
             route_written_at: known.route_written_at,
             delivered: known.delivered,

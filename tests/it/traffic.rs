@@ -79,6 +79,7 @@ impl Stage {
             target: "shop",
             target_uid: "uid-of-the-deployment",
             hold: haldane::observe::seen::Hold::No,
+            image: None,
             stable: &self.stable,
             candidate: None,
             traffic: &self.traffic,

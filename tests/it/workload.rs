@@ -9,6 +9,7 @@ use haldane::{
         names,
         plan::Plan,
         release::FINALIZER,
+        rollback::RollbackPlan,
         state::{Candidate, PinnedTraffic, State, Version},
         units::Span,
     },
@@ -104,6 +105,7 @@ impl Stage {
             generation: 1,
             plan: Plan::default(),
             traffic: PinnedTraffic::default(),
+            rollback: RollbackPlan::default(),
             undo: false,
             replaced: None,
         };
@@ -120,6 +122,7 @@ impl Stage {
             target: "shop",
             target_uid: &self.uid,
             hold: haldane::observe::seen::Hold::No,
+            image: None,
             stable: &self.stable,
             candidate: Some(&self.candidate),
             traffic: &self.candidate.traffic,

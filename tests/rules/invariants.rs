@@ -137,6 +137,16 @@ pub fn write(world: &World, state: &State, effect: &Effect) -> Result<(), String
         Effect::Unpause { .. } | Effect::FinishHandOver if world.pinned() => {
             return Err(format!("27: {effect:?} while a Service is pinned"));
         }
+        Effect::StartStep { attempt } => {
+            if world.routed && world.routes.iter().any(|r| r.live.is_some_and(|s| s.weight > 0)) {
+                return Err(format!("8: step {} runs while the candidate is still sent to", attempt.step));
+            }
+            let tried = world.jobs.iter().filter(|j| (&j.attempt.step, j.attempt.decided_at) == (&attempt.step, attempt.decided_at));
+            let again = world.past.state.as_ref().and_then(State::attempt).is_none_or(|a| a.number < attempt.number);
+            if tried.count() > 1 || again {
+                return Err(format!("17: attempt {} of step {} was not recorded, or is one too many", attempt.number, attempt.step));
+            }
+        }
         Effect::DeleteCanaryService { service }
             if world.routes.get(world.service(service)).is_some_and(|r| r.split.is_some() || r.live.is_some()) =>
         {

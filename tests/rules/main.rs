@@ -19,6 +19,7 @@ mod mutants;
 mod operator;
 mod releases;
 mod retire;
+mod rollback_steps;
 mod scripts;
 mod stale;
 mod world;

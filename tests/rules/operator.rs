@@ -163,6 +163,10 @@ pub fn spec(routes: usize) -> ReleaseSpec {
             "watch": {"for": "8s"},
             "deadline": "60s",
         },
+        "rollback": {"steps": [
+            {"name": "schema", "job": {"image": "schema"}, "retries": 1},
+            {"name": "coupons", "redis": {"secretName": "redis", "keys": ["coupon:*"]}, "retries": 1, "onFailure": "Continue"},
+        ]},
         "checks": {
             "provider": "prometheus",
             "errorRate": {"max": "5%", "for": "6s"},
@@ -711,6 +715,7 @@ impl Run {
             revision: revision.0,
             kind,
             to,
+            step: (kind == ActionType::Confirm).then(|| "schema".to_owned()),
             until: None,
             by: "sam".into(),
             reason: None,

@@ -35,6 +35,10 @@ enum Fate {
     NoImage,
     /// No node has room for it.
     Unschedulable,
+    /// Its containers have ended: with 0, or with 1 and last words.
+    Ended(bool),
+    /// A Secret that its environment names is not there.
+    NoSecret,
 }
 
 type Predicate = Box<dyn Fn(&Pod) -> bool + Send>;
@@ -100,6 +104,15 @@ impl Agent {
 
     pub fn image_pull_error(&self, which: impl Fn(&Pod) -> bool + Send + 'static) {
         self.rule(which, Fate::NoImage);
+    }
+
+    /// They end at once; `well`: with exit code 0.
+    pub fn end(&self, which: impl Fn(&Pod) -> bool + Send + 'static, well: bool) {
+        self.rule(which, Fate::Ended(well));
+    }
+
+    pub fn without_secret(&self, which: impl Fn(&Pod) -> bool + Send + 'static) {
+        self.rule(which, Fate::NoSecret);
     }
 
     pub fn unschedulable(&self, which: impl Fn(&Pod) -> bool + Send + 'static) {
@@ -218,7 +231,12 @@ fn status(pod: &Pod, fate: Fate) -> Option<Value> {
     let containers: Vec<Value> =
         pod.spec.iter().flat_map(|s| &s.containers).map(|c| container(c, fate, &old)).collect();
     let mut new = json!({
-        "phase": if runs { "Running" } else { "Pending" },
+        "phase": match fate {
+            Fate::Ended(true) => "Succeeded",
+            Fate::Ended(false) => "Failed",
+            _ if runs => "Running",
+            _ => "Pending",
+        },
         "conditions": [
             condition("PodScheduled", scheduled, (!scheduled).then_some("Unschedulable"), &old),
             condition("Initialized", scheduled, None, &old),
@@ -241,13 +259,19 @@ fn status(pod: &Pod, fate: Fate) -> Option<Value> {
 
 fn container(c: &k8s_openapi::api::core::v1::Container, fate: Fate, old: &Value) -> Value {
     let before = old["containerStatuses"].as_array().into_iter().flatten().find(|s| s["name"] == c.name.as_str());
-    let started = before.map_or(Value::Null, |s| s["state"]["running"]["startedAt"].clone());
-    let started = if started.is_null() { now() } else { started };
+    let known = |state: &str| before.map(|s| s["state"][state]["startedAt"].clone()).filter(|at| !at.is_null());
+    let started = known("running").or_else(|| known("terminated"));
+    let started = started.unwrap_or_else(now);
     let waiting =
         |reason: &str| json!({"waiting": {"reason": reason, "message": format!("as the test says: {reason}")}});
     let state = match fate {
         Fate::Ready | Fate::Unready => json!({"running": {"startedAt": started}}),
         Fate::Crashing => waiting("CrashLoopBackOff"),
+        Fate::NoSecret => waiting("CreateContainerConfigError"),
+        Fate::Ended(well) => {
+            let message = if well { "42 keys" } else { "relation in use, password=hunter2" };
+            json!({"terminated": {"exitCode": i32::from(!well), "message": message, "startedAt": started, "finishedAt": started}})
+        }
         Fate::NoImage => waiting("ImagePullBackOff"),
         Fate::Held | Fate::Unschedulable => json!({"waiting": {"reason": "ContainerCreating"}}),
     };

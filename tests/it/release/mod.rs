@@ -14,6 +14,7 @@ mod orders;
 mod outlier;
 mod rest;
 mod retire;
+mod rollback_plan;
 mod services;
 mod sync;
 mod unread;
@@ -70,6 +71,7 @@ pub struct Wish<'a> {
     pub paused: bool,
     pub checks: &'a str,
     pub routes: &'a str,
+    pub rollback: &'a str,
 }
 
 /// Everything in a few seconds.
@@ -81,6 +83,7 @@ pub const QUICK: Wish<'static> = Wish {
     paused: false,
     checks: "warmUp: 0s",
     routes: "{name: shop}",
+    rollback: "",
 };
 /// Names no image: the Deployment is held.
 pub const HELD: Wish<'static> = Wish { image: "", ..QUICK };
@@ -127,7 +130,7 @@ impl Shop {
     }
 
     pub async fn wish(&self, wish: Wish<'_>) {
-        let Wish { name, image, steps, watch, paused, checks, routes } = wish;
+        let Wish { name, image, steps, watch, paused, checks, routes, rollback } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let asked = if image.is_empty() {
             String::new()
@@ -146,6 +149,7 @@ spec:
   traffic: {{routes: [{routes}]}}
   plan: {{steps: [{steps}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{{checks}}}
+  rollback: {{{rollback}}}
 "
         );
         self.plane.apply_yaml(&self.ns, &text).await;
@@ -240,6 +244,7 @@ fn operator(config: Config, ns: &str, number: u32, more: &[String]) -> (SocketAd
         format!("--address={free}"),
         format!("--lease={ns}"),
         format!("--identity={ns}-{number}"),
+        "--image=haldane:it".to_owned(),
     ];
     let line = line.iter().chain(more);
     let args = RunArgs::from_arg_matches(&RunArgs::augment_args(Command::new("run")).get_matches_from(line));

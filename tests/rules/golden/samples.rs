@@ -7,7 +7,8 @@ use haldane::api::{
     notice::{Notice, Reason},
     plan::{FloatingTags, Plan},
     release::{Header, RouteRef},
-    state::{Candidate, Cause, CauseKind, Gate, Part, PinnedTraffic, Proof, Report, Revision, Version},
+    rollback::RollbackPlan,
+    state::{Candidate, Cause, CauseKind, Gate, Part, PinnedTraffic, Proof, Report, Revision, StepOutcome, StepReport, Version},
     status::{Ended, Evidence, FORMAT_VERSION, HistoryEntry, Judged, Memory, Outcome, Paused, Ratio, Rejected},
     units::At,
 };
@@ -60,6 +61,7 @@ fn candidate() -> Candidate {
             header: Some(Header { name: "x-canary".into(), value: "true".into() }),
             weights: [].into(),
         },
+        rollback: RollbackPlan::default(),
         undo: false,
         replaced: None,
     }
@@ -80,7 +82,43 @@ fn report(proof: Proof) -> Report {
         proof,
         recovered_at: None,
         requests_failed: (proof != Proof::Pending).then_some(31),
+        steps: Vec::new(),
     }
+}
+
+/// One step of each outcome, with all that it may hold.
+fn steps() -> Vec<StepReport> {
+    use StepOutcome::{Failed, Pending, Running, Skipped, Succeeded, Unconfirmed};
+    let step = |outcome: StepOutcome| StepReport {
+        name: format!("{outcome:?}").to_lowercase(),
+        outcome,
+        attempt: 2,
+        earlier: 1,
+        at: at(99),
+        job_seen: true,
+        message: Some("what it said".into()),
+        confirmed_by: Some("alice".into()),
+    };
+    [Pending, Unconfirmed, Running, Succeeded, Failed, Skipped].map(step).into()
+}
+
+fn plan_of_the_rollback() -> RollbackPlan {
+    serde_json::from_value(json!({
+        "required": true,
+        "steps": [
+            {
+                "name": "schema",
+                "job": {
+                    "image": "schema:1", "command": ["a"], "args": ["b"],
+                    "env": [{"name": "A", "value": "b"}, {"name": "P", "secret": {"name": "db", "key": "password"}}],
+                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+                },
+                "timeout": "60s", "retries": 2, "onFailure": "Continue", "confirm": "Required",
+            },
+            {"name": "coupons", "redis": {"secretName": "redis", "keys": ["coupon:*"], "dryRun": true}, "timeout": "60s"},
+        ],
+    }))
+    .unwrap()
 }
 
 fn memory() -> Memory {
@@ -246,6 +284,7 @@ fn held(mut release: Release) -> Release {
 fn everything() -> Release {
     let mut candidate = Candidate { undo: true, replaced: Some("checkout-r5f6a7b8c9d-x".into()), ..candidate() };
     candidate.plan.floating_tags = FloatingTags::Refuse;
+    candidate.rollback = plan_of_the_rollback();
     candidate.traffic.weights = [("HTTPRoute checkout/0/checkout".into(), 7)].into();
     let (stable, since) = (old(), at(10));
     let evidence = Evidence {
@@ -293,6 +332,8 @@ fn everything() -> Release {
         Reason::Conflict,
         Reason::StatusLost,
         Reason::Abandoned,
+        Reason::StepFailed,
+        Reason::ConfirmationNeeded,
     ];
     let notice = |(seq, reason): (u64, Reason)| Notice {
         seq,
@@ -309,7 +350,13 @@ fn everything() -> Release {
         outcome,
         at: at(-600),
         message: "how it ended".into(),
-        report: Some(Report { direct: true, turned_at: Some(at(45)), recovered_at: Some(at(60)), ..report(proof) }),
+        report: Some(Report {
+            direct: true,
+            turned_at: Some(at(45)),
+            recovered_at: Some(at(60)),
+            steps: steps(),
+            ..report(proof)
+        }),
     };
     let kinds =
         [CauseKind::Bad, CauseKind::NotReady, CauseKind::Ordered, CauseKind::Superseded, CauseKind::Inconclusive];
@@ -351,6 +398,7 @@ fn everything() -> Release {
         "strict": true, "minRequests": 80, "warmUp": "20s", "settleScrapes": 2,
         "onNoData": {"after": "3600s", "then": "Pause"}, "onDegraded": {"after": "3600s", "then": "Rollback"},
     });
+    spec["rollback"] = json!(plan_of_the_rollback());
     spec["notify"] = json!([{"notifier": "oncall", "reasons": ["RolledBack", "Stuck"]}]);
     release(spec, State::Stepping { stable, candidate, step: 1, since, settled: Some(at(20)) }, memory)
 }

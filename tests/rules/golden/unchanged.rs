@@ -9,7 +9,7 @@ use haldane::{
     },
     observe::seen::{
         Asked, CandidateSet, Feed, Hold, OwnedSet, Owner, Pod, ReleaseSeen, RouteSeen, Seen, ServiceSeen, Side, Split,
-        Target, Unread, Workload,
+        StepJob, Target, Unread, Workload,
     },
 };
 
@@ -172,6 +172,8 @@ pub fn seen(release: &Release) -> Seen {
         metrics: Feed::Unset,
         probes: Vec::new(),
         smoke: BTreeMap::new(),
+        trial: StepJob::Unknown,
+        step_job: StepJob::Unknown,
         orders: Vec::new(),
         route_written_at: None,
         delivered: Vec::new(),

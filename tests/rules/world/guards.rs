@@ -10,7 +10,7 @@ use haldane::{
     observe::seen::Split,
 };
 
-use super::{WSet, World};
+use super::{WSet, World, same};
 
 /// Whose release a write belongs to, as decided.
 #[derive(Clone, Debug, Default)]
@@ -218,6 +218,11 @@ impl World {
             Effect::RestoreTemplate => self.look_restore(scope),
             Effect::FinishHandOver => self.look_finish(part, scope),
             Effect::StartSmoke { point } => Ok((!self.smoke.contains_key(point)).then(|| self.of("job"))),
+            Effect::StartTrial => Ok(self.trial.is_none().then(|| self.of("job"))),
+            Effect::StartStep { attempt } => {
+                let there = self.jobs.iter().any(|job| same(&job.attempt, attempt));
+                Ok((!there).then(|| self.of("job")))
+            }
             Effect::DeleteSmoke { point } => Ok(self.smoke.contains_key(point).then(|| self.of("job"))),
         }
     }

@@ -11,7 +11,12 @@ use std::{
 };
 
 use haldane::{
-    api::{checks::SmokePoint, release::ReleaseSpec, state::State, units::At},
+    api::{
+        checks::SmokePoint,
+        release::ReleaseSpec,
+        state::{Attempt, State},
+        units::At,
+    },
     decide::Past,
     observe::seen::{Order, Point, SmokeSeen, Split},
 };
@@ -86,6 +91,20 @@ pub enum Gateways {
     Blind,
 }
 
+/// The Job of one attempt of a rollback step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WJob {
+    pub attempt: Attempt,
+    /// Seconds until it ends.
+    pub left: u32,
+    pub fails: bool,
+}
+
+/// They make the same Job.
+pub fn same(a: &Attempt, b: &Attempt) -> bool {
+    (&a.step, a.number, a.decided_at) == (&b.step, b.number, b.decided_at)
+}
+
 /// One object's content, as a hash, and how often it has changed.
 type Stamp = (u64, u64);
 
@@ -135,6 +154,12 @@ pub struct World {
     pub sick: Vec<String>,
     pub broken: Vec<String>,
     pub smoke: BTreeMap<SmokePoint, SmokeSeen>,
+    /// Seconds until the Job that tries the rollback plan ends, while it is there.
+    pub trial: Option<u32>,
+    /// The Jobs of rollback steps.
+    pub jobs: Vec<WJob>,
+    /// The first so many attempts of each step fail.
+    pub failing: u32,
     pub orders: Vec<Order>,
     pub lost: f64,
     /// Seconds since somebody other than us took pods, pins or routes away.
@@ -192,6 +217,9 @@ impl World {
             sick: Vec::new(),
             broken: Vec::new(),
             smoke: BTreeMap::new(),
+            trial: None,
+            jobs: Vec::new(),
+            failing: 1,
             orders: Vec::new(),
             lost: 0.0,
             calm: 1000,
@@ -312,6 +340,10 @@ impl World {
         for service in &mut self.services {
             service.live_pin.clone_from(&service.pin);
         }
+        self.trial = self.trial.map(|left| left.saturating_sub(1));
+        for job in &mut self.jobs {
+            job.left = job.left.saturating_sub(1);
+        }
         self.requests();
         if (self.now.epoch() as u64).is_multiple_of(SCRAPE) {
             for pod in &mut self.pods {
@@ -348,6 +380,8 @@ impl World {
         for (i, route) in self.routes.iter().enumerate() {
             contents.push((format!("route {i}"), hash_of(&route.split.map(|s| (s.weight, s.header, s.uneven)))));
         }
+        contents.extend(self.trial.map(|left| ("trial".to_owned(), u64::from(left == 0))));
+        contents.extend(self.jobs.iter().map(|job| (format!("{:?}", job.attempt), u64::from(job.left == 0))));
         let known = self.versions.len();
         self.versions.retain(|name, _| contents.iter().any(|(there, _)| there == name));
         self.changes += (known - self.versions.len()) as u64;

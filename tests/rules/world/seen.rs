@@ -8,14 +8,14 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, Hold, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
-        ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, Target, Unread, Workload,
+        Asked, CandidateSet, Feed, Hold, JobSeen, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
+        ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, StepJob, Target, Unread, Workload,
     },
 };
 
 use crate::autoscaler::Scaler;
 
-use super::{Gateways, SCRAPE, WPod, WRoute, WService, World};
+use super::{Gateways, SCRAPE, WPod, WRoute, WService, World, same};
 
 impl World {
     /// Without what only the operator's process knows.
@@ -146,11 +146,36 @@ impl World {
             metrics: if self.no_data { Feed::NoData { why: "HTTP 503".into() } } else { Feed::Data(samples) },
             probes: self.probes(),
             smoke: self.smoke.clone(),
+            trial: self.trial_seen(),
+            step_job: self.step_job(),
             orders: self.orders.clone(),
             route_written_at: None,
             delivered: Vec::new(),
             unread: Unread::default(),
         }
+    }
+
+    fn trial_seen(&self) -> StepJob {
+        if self.past.state.as_ref().and_then(State::on_trial).is_none() {
+            return StepJob::Unknown;
+        }
+        match self.trial {
+            None => StepJob::Absent,
+            Some(0) => StepJob::There(JobSeen::Succeeded { said: None }),
+            Some(_) => StepJob::There(JobSeen::Running { since: self.now, stuck: None }),
+        }
+    }
+
+    fn step_job(&self) -> StepJob {
+        let Some(attempt) = self.past.state.as_ref().and_then(State::attempt) else { return StepJob::Unknown };
+        let job = self.jobs.iter().find(|job| same(&job.attempt, &attempt));
+        job.map_or(StepJob::Absent, |job| {
+            StepJob::There(match (job.left, job.fails) {
+                (1.., _) => JobSeen::Running { since: self.now, stuck: None },
+                (0, true) => JobSeen::Failed("exit code 1".into()),
+                (0, false) => JobSeen::Succeeded { said: Some("done".into()) },
+            })
+        })
     }
 
     pub fn hold(&self) -> Hold {

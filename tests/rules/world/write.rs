@@ -6,7 +6,7 @@ use haldane::{
     observe::seen::{Hold, SmokeSeen, Split},
 };
 
-use super::{Prepared, WSet, World};
+use super::{Prepared, WJob, WSet, World};
 
 impl World {
     pub(super) fn write(&mut self, request: &Prepared) {
@@ -123,6 +123,11 @@ impl World {
                 let fails = scope.candidate.as_ref().is_some_and(|c| self.broken.contains(&c.version.revision.0));
                 let outcome = if fails { SmokeSeen::Failed("exit code 1".into()) } else { SmokeSeen::Succeeded };
                 self.smoke.insert(*point, outcome);
+            }
+            (Effect::StartTrial, _) => self.trial = Some(2),
+            (Effect::StartStep { attempt }, _) => {
+                let before = self.jobs.iter().filter(|job| job.attempt.step == attempt.step).count();
+                self.jobs.push(WJob { attempt: attempt.clone(), left: 2, fails: before < self.failing as usize });
             }
             (Effect::DeleteSmoke { point }, _) => drop(self.smoke.remove(point)),
             (Effect::FinishHandOver, Some(set)) => match part {
