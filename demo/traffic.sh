@@ -170,6 +170,8 @@ set_up_kind() {
   [ "$kind" != replicas ] || to=$service
   serves_v1() { curl -s -m 5 -H "Host: $kind.example" "$to" | grep -q 'version=v1 '; }
   until_ 60 serves_v1 || die "$kind does not answer at $to"
+  serves_v1_itself() { curl -s -m 5 "$service" | grep -q 'version=v1 '; } # its address is known to the node
+  until_ 60 serves_v1_itself || die "$kind does not answer at its Service"
   release_yaml v1 | kubectl apply -f - >/dev/null
   until_ 60 ready_again || die "Release $kind/checkout did not come to rest"
   if [ "$kind" = replicas ]; then

@@ -11,7 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::context::Key;
 use crate::{
     act::effect::Effect,
-    api::{Release, State, status::Evidence},
+    api::{Release, State, status::Evidence, units::At},
     decide::goal::Goal,
     observe::{clock, seen::Seen, traffic::Raw},
 };
@@ -54,6 +54,8 @@ pub struct Kept {
     heals: Vec<(Effect, Instant)>,
     look: Option<Arc<Look>>,
     pub raw: Raw,
+    /// `Seen.stands` of the last pass.
+    pub stood: Option<(u32, At)>,
     /// How often traffic was withdrawn beside a pass, counted when it begins and when it ends.
     turns: u64,
     writing: Arc<tokio::sync::Mutex<()>>,

@@ -76,11 +76,12 @@ impl Passes {
             orders_proven,
             holds_at_change: release.spec.held() && self.senses.holds_at_change().await,
             last: self.keep.with(&key, &uid, |kept| kept.raw.clone()),
+            stood: self.keep.with(&key, &uid, |kept| kept.stood),
             retiring: *ctx.retiring.borrow(),
         };
         let mut world = Box::pin(observe(&ctx.client, &release, past.state.as_ref(), &past.memory, known)).await?;
         world.seen.release.blind = self.senses.blind(&key, &release, past.state.as_ref(), &world.seen.pods);
-        self.keep.with(&key, &uid, |kept| kept.raw = world.raw.clone());
+        self.keep.with(&key, &uid, |kept| (kept.raw, kept.stood) = (world.raw.clone(), world.seen.stands));
         let seen = &world.seen;
         let decision = decide(&release.spec, &past, seen);
         let withdraws = matches!(decision.goal, Goal::Withdraw { .. });

@@ -56,6 +56,7 @@ pub(crate) fn weigh(
         traffic: weight > 0,
         arrived: leg.settled.is_some(),
         routed: leg.candidate.traffic.routed(),
+        stands: seen.stands.filter(|(stands, _)| *stands == weight).map(|(_, since)| since),
         horizon: plan.steps.iter().fold(plan.watch.hold.0, |all, step| all.saturating_add(step.hold.0)),
     };
     let (evidence, verdict) = judge(&trial, &memory.evidence.clone().unwrap_or_default());

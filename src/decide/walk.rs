@@ -57,6 +57,7 @@ pub(crate) fn preparing(
         traffic: false,
         arrived: false,
         routed: false,
+        stands: None,
         horizon: Duration::ZERO,
     };
     if let (_, Verdict::Bad { message }) = judge(&trial, &Evidence::default()) {

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::template;
 
+/// What a pod should wait before it ends gateways follow within a second, and most of what is slower within this.
+const PRE_STOP: Duration = Duration::from_secs(10);
+
 /// What preflight looks at.
 pub struct Preflight<'a> {
     /// The Deployment's name.
@@ -98,9 +101,16 @@ impl Preflight<'_> {
                 "image {image} names no version: what it stands for can change while it runs, and going back to it proves nothing; use a tag of its own or a digest"
             ));
         }
-        if pre_stop(template).is_zero() {
+        let (delay, other_hook) = (pre_stop(template), main_containers(template).any(has_pre_stop));
+        if delay.is_zero() && !other_hook {
             found.push(format!(
                 "Deployment {name} has no preStop delay: requests can be lost when its pods end; add lifecycle.preStop.sleep of 10 seconds"
+            ));
+        } else if !delay.is_zero() && delay < PRE_STOP {
+            found.push(format!(
+                "the pods of Deployment {name} end {} s after they are told to: requests can be lost where a gateway follows later; give lifecycle.preStop.sleep {} seconds",
+                delay.as_secs(),
+                PRE_STOP.as_secs()
             ));
         }
         for budget in self.budgets {
@@ -139,6 +149,11 @@ pub fn claims(template: &Value) -> BTreeSet<String> {
     volumes.filter_map(|v| v.pointer("/persistentVolumeClaim/claimName")?.as_str()).map(str::to_owned).collect()
 }
 
+/// What the hook does may take its time, and nobody can tell how much of it from here.
+fn has_pre_stop(container: &Value) -> bool {
+    container.pointer("/lifecycle/preStop").is_some()
+}
+
 /// The longest preStop delay of the containers: the sleep action, or a `sleep` of a command.
 pub fn pre_stop(template: &Value) -> Duration {
     let delay = |container: &Value| {
@@ -169,7 +184,7 @@ mod tests {
                 "metadata": {"labels": {"app": "shop", "tier": "web"}},
                 "spec": {"containers": [{
                     "name": "app", "image": "app:1", "readinessProbe": {}, "resources": {"requests": {"cpu": "1m"}},
-                    "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}
+                    "lifecycle": {"preStop": {"sleep": {"seconds": 10}}}
                 }]}
             }
         })
@@ -234,6 +249,18 @@ mod tests {
         careless["template"]["spec"]["containers"] = json!([{"name": "app", "image": "app:1"}]);
         let warnings = check(&careless).1;
         assert_eq!(warnings.len(), 3, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_short_delay_is_warned_of_and_a_hook_of_another_kind_is_not() {
+        let with = |hook: Value| {
+            let mut spec = spec();
+            spec["template"]["spec"]["containers"][0]["lifecycle"]["preStop"] = hook;
+            check(&spec).1.join("\n")
+        };
+        assert!(with(json!({"sleep": {"seconds": 3}})).contains("end 3 s after they are told to"));
+        assert_eq!(with(json!({"sleep": {"seconds": 12}})), "");
+        assert_eq!(with(json!({"httpGet": {"path": "/drain"}})), "", "how long it takes nobody knows");
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub struct Seen {
     pub services: Vec<ServiceSeen>,
     /// The routes that count, in the order of `spec.traffic.routes`.
     pub routes: Vec<RouteSeen>,
+    /// The candidate's share that all routes give it and that is confirmed, and since when this process has seen that at every
+    /// look. `None`: they give it different ones, or nobody has confirmed it.
+    pub stands: Option<(u32, At)>,
     pub metrics: Feed,
     /// Results of the HTTP health check and of `up`, by pod.
     pub probes: Vec<Probe>,
@@ -325,6 +328,17 @@ impl Seen {
     pub fn arrived(&self, weight: u32) -> bool {
         self.unread.traffic.is_empty()
             && self.routes.iter().all(|r| r.confirmed && r.split.is_some_and(|s| s.weight == weight && !s.uneven))
+    }
+
+    /// Fills in `stands`. What stood at the `last` look and stands now has stood all the time: each change of a route brings a
+    /// look.
+    pub fn stand(&mut self, last: Option<(u32, At)>) {
+        let weight = self.routes.first().and_then(|route| route.split).map(|split| split.weight);
+        let arrived = weight.filter(|weight| self.arrived(*weight));
+        self.stands = arrived.map(|weight| match last {
+            Some((before, since)) if before == weight => (weight, since),
+            _ => (weight, self.now),
+        });
     }
 
     /// How long until time alone confirms a route: nothing else will tell of it.

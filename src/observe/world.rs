@@ -49,6 +49,8 @@ pub struct Known {
     pub last: Raw,
     /// The operator is being uninstalled: since when this process knows.
     pub retiring: Option<At>,
+    /// `Seen.stands` of the last look.
+    pub stood: Option<(u32, At)>,
 }
 
 /// What was seen, and what the sampler and the prober need to know of the pods.
@@ -157,7 +159,7 @@ pub async fn observe(
     };
     let (traffic, raw) = traffic::see(&namespace, &asked, objects, &known.last);
     let problems = if matches!(view.target, Target::Missing) { Vec::new() } else { known.problems };
-    Ok(World {
+    let mut world = World {
         seen: Seen {
             now,
             release: ReleaseSeen {
@@ -174,6 +176,7 @@ pub async fn observe(
             pods: view.pods,
             services: traffic.services,
             routes: traffic.routes,
+            stands: None,
             metrics: known.metrics,
             probes: known.probes,
             smoke,
@@ -187,7 +190,9 @@ pub async fn observe(
         addresses: view.addresses,
         ports: view.ports,
         raw,
-    })
+    };
+    world.seen.stand(known.stood);
+    Ok(world)
 }
 
 /// What the Release's own metadata say, and how it goes if it is deleted.
@@ -223,6 +228,7 @@ fn unseen(release: &Release, known: Known) -> World {
             pods: Vec::new(),
             services: Vec::new(),
             routes: Vec::new(),
+            stands: None,
             metrics: known.metrics,
             probes: Vec::new(),
             smoke: BTreeMap::new(),

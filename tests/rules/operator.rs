@@ -68,6 +68,8 @@ pub struct Process {
     pub evidence: Option<(State, Option<Evidence>)>,
     heals: Vec<(Effect, At)>,
     route_written_at: Option<At>,
+    /// `Seen.stands` of its last look.
+    stood: Option<(u32, At)>,
     failed_writes: u32,
     stored_at: Option<At>,
     delivered: Vec<(u64, String)>,
@@ -224,6 +226,7 @@ impl Run {
     pub fn seen(&self) -> Seen {
         let mut seen = self.world.seen();
         seen.route_written_at = self.process.route_written_at;
+        seen.stand(self.process.stood);
         seen.delivered.clone_from(&self.process.delivered);
         seen
     }
@@ -289,6 +292,7 @@ impl Run {
         self.meddled = false;
         self.process.looked_at = self.world.changes;
         let seen = self.seen();
+        self.process.stood = seen.stands;
         let past = self.past();
         let mut decision = decide(&self.world.spec, &past, &seen);
         let stable = |d: &Decision| d.state.as_ref().map(|s| s.stable().revision.clone()).unwrap_or_default();

@@ -91,6 +91,8 @@ pub struct World {
     pub smoke: Option<SmokeSeen>,
     pub smoke_due: bool,
     pub weight: u32,
+    /// Since when the routes stand as they should, at a second.
+    pub stands: fn(f64) -> Option<f64>,
     pub traffic: bool,
     pub provider: bool,
 }
@@ -103,6 +105,7 @@ pub fn world(loads: Vec<Load>) -> World {
         smoke: None,
         smoke_due: false,
         weight: 20,
+        stands: |_| Some(-600.0),
         traffic: true,
         provider: true,
     }
@@ -170,6 +173,7 @@ impl World {
             traffic: self.traffic,
             arrived: true,
             routed: true,
+            stands: (self.stands)(now).map(at),
             horizon: Duration::from_mins(10),
         };
         what(&trial)

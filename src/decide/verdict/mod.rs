@@ -56,6 +56,9 @@ pub struct Trial<'a> {
     pub arrived: bool,
     /// A router shares the requests out, and not the number of pods.
     pub routed: bool,
+    /// Since when the routes have stood at this weight without a break. `None`: they do not, so what the candidate gets says
+    /// nothing of it.
+    pub stands: Option<At>,
     /// How long the release is planned to take. Zero: not known.
     pub horizon: Duration,
 }

@@ -169,6 +169,7 @@ pub fn seen(release: &Release) -> Seen {
         pods: pods(Side::Stable, WANTED, WANTED).chain(pods(Side::Candidate, size, ready)).collect(),
         services: vec![service],
         routes: routes.collect(),
+        stands: None,
         metrics: Feed::Unset,
         probes: Vec::new(),
         smoke: BTreeMap::new(),

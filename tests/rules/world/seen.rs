@@ -143,6 +143,7 @@ impl World {
             pods,
             services: self.services.iter().map(|s| self.service_seen(s, &side)).collect(),
             routes: self.routes_seen(),
+            stands: None,
             metrics: if self.no_data { Feed::NoData { why: "HTTP 503".into() } } else { Feed::Data(samples) },
             probes: self.probes(),
             smoke: self.smoke.clone(),

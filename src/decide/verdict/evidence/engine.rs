@@ -32,6 +32,8 @@ pub struct Engine {
     pub(super) config: Config,
     pub(super) state: State,
     pub(super) roster: Roster,
+    /// Since when the routes have given the candidate its share without a break.
+    stand: Option<f64>,
 }
 
 impl Engine {
@@ -45,7 +47,13 @@ impl Engine {
         state.series.follow(&config.metrics, state.onset.left);
         let mut roster = Roster::new(series::counters(&config.metrics), state.gaps.clone());
         roster.layout.bounds.clone_from(&state.bounds);
-        Self { config, state, roster }
+        Self { config, state, roster, stand: Some(f64::NEG_INFINITY) }
+    }
+
+    /// Since when the routes have given the candidate its share without a break; `None`: somebody else has changed one, and
+    /// that it gets nothing says nothing of it.
+    pub const fn routes_stand(&mut self, since: Option<f64>) {
+        self.stand = since;
     }
 
     /// Takes counters in without judging: after a restart, for samples that were judged before it. Two minutes are enough.
@@ -139,6 +147,11 @@ impl Engine {
             (true, Some(_)) if changed => {
                 state.share.restart(Some(sample.t + if first { 0.0 } else { settle }));
             }
+            _ => {}
+        }
+        match (self.stand, state.share.from) {
+            (None, _) => state.share.restart(None),
+            (Some(since), Some(from)) if from < since + settle => state.share.restart(Some(since + settle)),
             _ => {}
         }
     }

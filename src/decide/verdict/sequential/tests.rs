@@ -130,6 +130,23 @@ fn a_candidate_that_gets_nothing_is_convicted_where_a_router_decides() {
     assert!(second <= 40, "{second} s: {words}");
 }
 
+/// A sync put its route back for some seconds, again and again: what went to the stable version then says nothing of it.
+#[test]
+fn what_a_candidate_does_not_get_while_its_route_is_changed_by_others_does_not_convict_it() {
+    let mut taken = pair(|_| 0.0);
+    taken.loads[1].served_until = 60.0;
+    taken.stands = |t| (t <= 60.0).then_some(0.0);
+    assert_eq!(first_bad(&watch(&taken, steadily(240))), None);
+    // Where it stands again and still gets nothing, it is the candidate.
+    taken.stands = |t| if t <= 60.0 { Some(0.0) } else { (t >= 120.0).then_some(120.0) };
+    let seen = watch(&taken, steadily(240));
+    let (second, words) = first_bad(&seen).expect("convicted");
+    assert!((121..=180).contains(&second), "{second} s: {words}");
+    // A route that was changed and put back between two looks of the operator that took over is known since its first look.
+    taken.stands = |t| Some((t - 5.0).max(0.0));
+    assert_eq!(first_bad(&watch(&taken, steadily(240))), None);
+}
+
 #[test]
 fn an_outage_of_both_versions_is_told_and_convicts_nobody() {
     let both = world(vec![
