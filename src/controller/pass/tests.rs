@@ -35,6 +35,7 @@ fn context() -> (Context, watch::Sender<bool>) {
         client: Client::new(nobody, "default"),
         operator_namespace: "haldane-system".into(),
         identity: "me".into(),
+        image: None,
         outbox: Outbox::new(Nowhere, Arc::new(|_, _| {}), metrics.clone()),
         metrics,
         kicks: Kicks::default(),

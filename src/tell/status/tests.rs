@@ -6,6 +6,7 @@ use super::*;
 use crate::api::{
     notice::Notice,
     plan::Plan,
+    rollback::RollbackPlan,
     state::{Candidate, Cause, CauseKind, Gate, Part, PinnedTraffic, Report, Revision, Version},
     status::{Outcome, Paused, Rejected},
 };
@@ -30,6 +31,7 @@ fn candidate() -> Candidate {
         target_uid: "target".into(),
         plan: Plan::default(),
         traffic: PinnedTraffic::default(),
+        rollback: RollbackPlan::default(),
         undo: false,
         replaced: None,
     }
