@@ -195,12 +195,40 @@ const BAD: &[(&str, &str, &str)] = &[
     (RELEASE, "checks: {settleScrapes: 21}", "spec.checks.settleScrapes in body should be less than or equal to 20"),
     (RELEASE, "checks: {onNoData: {after: 5m}}", "spec.checks.onNoData.then: Required value"),
     (RELEASE, "checks: {onDegraded: {after: 5m, then: Promote}}", "Unsupported value: \"Promote\": supported values"),
+    (RELEASE, "rollback: {required: true}", "spec.rollback.required is true, so a release needs a rollback plan"),
+    (RELEASE, "rollback: {steps: [{name: a}]}", "spec.rollback.steps[]: give either job or redis"),
+    (
+        RELEASE,
+        "rollback: {steps: [{name: a, job: {image: a}, redis: {secretName: s, keys: [a]}}]}",
+        "spec.rollback.steps[]: give either job or redis",
+    ),
+    (RELEASE, "rollback: {steps: [{name: A, job: {image: a}}]}", "spec.rollback.steps[0].name in body should match"),
+    (RELEASE, "rollback: {steps: [{name: a, job: {args: [b]}}]}", "spec.rollback.steps[0].job.image: Required value"),
+    (RELEASE, "rollback: {steps: [{name: a, job: {image: a}, timeout: 0s}]}", "timeout must be at least 1s"),
+    (RELEASE, "rollback: {steps: [{name: a, job: {image: a}, retries: 6}]}", "should be less than or equal to 5"),
+    (
+        RELEASE,
+        "rollback: {steps: [{name: a, job: {image: a}}, {name: a, job: {image: a}}]}",
+        "spec.rollback.steps[1]: Duplicate value",
+    ),
+    (
+        RELEASE,
+        "rollback: {steps: [{name: a, job: {image: a, env: [{name: X}]}}]}",
+        "spec.rollback.steps[].job.env[]: give either value or secret",
+    ),
+    (
+        RELEASE,
+        "rollback: {steps: [{name: a, redis: {secretName: s, keys: ['**']}}]}",
+        "a pattern of nothing but * and ? deletes everything",
+    ),
     (RELEASE, "notify: [{reasons: [RolledBack]}]", "spec.notify[0].notifier: Required value"),
     (RELEASE, "notify: [{notifier: a, reasons: [Broken]}]", "spec.notify[0].reasons[0]: Unsupported value: \"Broken\""),
     (RELEASE, "notify: [{notifier: a}, {notifier: a}]", "spec.notify[1]: Duplicate value"),
     (ACTION, "type: Approve", "spec.type: Unsupported value: \"Approve\""),
     (ACTION, "type: Rollback\nto: Full", "spec.to is for type Promote only; remove it"),
     (ACTION, "type: Resume\nuntil: '2027-01-01T00:00:00Z'", "spec.until is for type Pause only; remove it"),
+    (ACTION, "type: Confirm", "spec.step names the step of the rollback plan that type Confirm says yes to"),
+    (ACTION, "type: Rollback\nstep: schema", "give it for Confirm only"),
     (ACTION, "until: tomorrow", "spec.until in body must be of type date-time: \"tomorrow\""),
     (ACTION, "releaseUid: null", "spec.releaseUid: Required value"),
     (ACTION, "revision: ''", "spec.revision in body should be at least 1 chars long"),
@@ -312,7 +340,17 @@ checks:
   errorRate: {max: '0.25%', for: 10s}
   health: {failures: 20, every: 1s, http: {path: /healthz, port: '8080'}}
   smoke: {image: smoke, command: [a], args: [b], timeout: 1m, after: [Full]}
-notify: [{notifier: oncall, reasons: [RolledBack, RollbackFailed, Stuck]}, {notifier: all}]
+rollback:
+  required: true
+  steps:
+  - name: schema
+    job: {image: a, command: [a], args: [b], env: [{name: A, value: b}, {name: P, secret: {name: db, key: p}}], resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: '0.5', memory: 1Gi}}}
+    timeout: 1m
+    retries: 5
+    onFailure: Continue
+    confirm: Required
+  - {name: coupons, redis: {secretName: redis, keys: ['coupon:*', 'cart:?:*'], dryRun: true}}
+notify: [{notifier: oncall, reasons: [RolledBack, RollbackFailed, StepFailed, ConfirmationNeeded, Stuck]}, {notifier: all}]
 ";
     let release = create(&plane, &ns, &with(RELEASE, full)).await;
     assert!(serde_json::from_value::<Release>(release).is_ok());
