@@ -5,7 +5,7 @@ set -euo pipefail
 # What is looked for, and the package that brings it.
 wanted=(
   cc:gcc make:make git:git curl:curl jq:jq openssl:openssl python3:python3 pip3:python3-pip
-  faketime:faketime
+  faketime:faketime redis-server:redis-server
   containerd:containerd runc:runc prometheus:prometheus promtool:prometheus nft:nftables conntrack:conntrack ip:iproute2
   /usr/lib/cni/bridge:containernetworking-plugins /etc/ssl/certs/ca-certificates.crt:ca-certificates
 )

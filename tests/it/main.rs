@@ -50,5 +50,6 @@ mod tell;
 mod traffic;
 #[cfg(test)]
 mod trouble;
+mod unlink_keys;
 #[cfg(test)]
 mod workload;
