@@ -77,9 +77,11 @@ pub struct Wish {
     /// How long it is watched at 100 %.
     pub watch: &'static str,
     pub paused: bool,
+    /// With a rollback plan, whose first attempt fails.
+    pub plan: bool,
 }
 
-pub const QUICK: Wish = Wish { image: "shop:2", first: "1s", routed: true, watch: "1s", paused: false };
+pub const QUICK: Wish = Wish { image: "shop:2", first: "1s", routed: true, watch: "1s", paused: false, plan: false };
 pub const STAYS: Wish = Wish { first: "1h", ..QUICK };
 
 /// What a story could not reach, and what was seen last.
@@ -120,12 +122,17 @@ impl Stage {
     }
 
     pub async fn wish(&self, wish: Wish) {
-        let Wish { image, first, routed, watch, paused } = wish;
+        let Wish { image, first, routed, watch, paused, plan } = wish;
         let version = image.rsplit(':').next().expect("a tag");
         let asked = format!("version: '{version}'\n  images: {{app: '{image}'}}");
         let asked = if image.is_empty() { "" } else { &asked };
         let traffic =
             if routed { "{routes: [{name: shop}], canaryHeader: {name: x-canary, value: 'true'}}" } else { "{}" };
+        let rollback = if plan {
+            "{steps: [{name: schema, retries: 1, job: {image: 'schema:1'}}, {name: seeds, job: {image: 'seeds:1'}}]}"
+        } else {
+            "{}"
+        };
         let text = format!(
             "
 apiVersion: haldane.dev/v1alpha1
@@ -138,6 +145,7 @@ spec:
   traffic: {traffic}
   plan: {{steps: [{{pods: 1, weight: 20, for: {first}}}, {{weight: 100, for: 0s}}], watch: {{for: {watch}}}, deadline: 2m}}
   checks: {{warmUp: 0s}}
+  rollback: {rollback}
   notify: [{{notifier: {NOTIFIER}}}]
 "
         );

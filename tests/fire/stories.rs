@@ -1,5 +1,8 @@
 //! The stories that are told again and again: what a person does, and how it ends.
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
 use crate::{
     harness::pods,
     stage::{QUICK, STAYS, Stage, Story, Wish},
@@ -20,6 +23,8 @@ pub enum Tale {
     /// As Promotion and Rollback, without a route: shares by numbers of pods.
     PromotionByNumbers,
     RollbackByNumbers,
+    /// As Rollback, with a rollback plan.
+    RollbackPlan,
     /// As Promotion, Rollback and Deletion, of a held Deployment.
     HeldPromotion,
     HeldRollback,
@@ -29,7 +34,7 @@ pub enum Tale {
 const BY_NUMBERS: Wish = Wish { routed: false, ..QUICK };
 
 impl Tale {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Promotion,
         Self::Rollback,
         Self::Superseded,
@@ -37,6 +42,7 @@ impl Tale {
         Self::Deletion,
         Self::PromotionByNumbers,
         Self::RollbackByNumbers,
+        Self::RollbackPlan,
         Self::HeldPromotion,
         Self::HeldRollback,
         Self::HeldDeletion,
@@ -75,6 +81,16 @@ impl Tale {
             }
             Self::Rollback | Self::RollbackByNumbers => {
                 stage.wish(Wish { routed: self == Self::Rollback, ..STAYS }).await;
+                stage.in_step().await?;
+                stage.agent.crash(pods::of_image("shop:2"));
+                stage.rests("RolledBack", "2").await
+            }
+            Self::RollbackPlan => {
+                stage.agent.end(pods::named("shop-rollback-"), true);
+                // The first attempt fails.
+                let first = |pod: &Pod| pod.name_any().starts_with("shop-rollback-schema-") && pod.name_any().contains("-1-");
+                stage.agent.end(first, false);
+                stage.wish(Wish { plan: true, ..STAYS }).await;
                 stage.in_step().await?;
                 stage.agent.crash(pods::of_image("shop:2"));
                 stage.rests("RolledBack", "2").await
