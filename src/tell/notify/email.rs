@@ -1,7 +1,11 @@
 //! Mail by SMTP: text and HTML, all notices of a Release in one thread. No field can bring a header line: what is said is
 //! one line without control characters, and the names and addresses are parsed before they are written.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error as _,
+    io,
+    time::{Duration, SystemTime},
+};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
@@ -108,7 +112,7 @@ fn judge(error: &smtp::Error) -> Fault {
     let Some(code) = error.status().map(u16::from) else {
         return if error.is_timeout() {
             Fault::soon(format!("the mail server did not answer within {} s", PATIENCE.as_secs()))
-        } else if error.is_tls() {
+        } else if error.is_tls() || untrusted(error) {
             Fault::mend("no TLS with the mail server; do spec.email.tls, its certificate and spec.email.ca fit?")
         } else if error.is_client() {
             Fault::mend("the mail server does not offer what spec.email asks for: TLS, or the way to log in")
@@ -125,6 +129,19 @@ fn judge(error: &smtp::Error) -> Fault {
         400..=499 => Fault::soon(format!("the mail server is not ready for it ({code})")),
         _ => Fault::mend(format!("the mail server refused it ({code})")),
     }
+}
+
+/// A certificate that is refused counts for lettre as a connection that failed.
+fn untrusted(error: &smtp::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The mail. The same for each attempt.

@@ -28,6 +28,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use kube::{Api, Client};
 
@@ -50,6 +52,9 @@ use crate::{
     },
     observe::clock,
 };
+
+/// A wait for one's turn that is no failure yet.
+const A_MOMENT: Duration = Duration::from_secs(3);
 
 /// All ways out: Events, and the Notifiers of the operator's own namespace.
 pub struct Post {
@@ -107,22 +112,22 @@ impl Post {
             Channel::Webhook(it) => webhook::Receiver::resolve(it, &secrets).await?.send(web, letter, now).await,
             Channel::DingTalk(it) => {
                 let robot = dingtalk::Robot::resolve(it, &secrets).await?;
-                turn()?;
+                turn().await?;
                 robot.send(web, &text, now).await
             }
             Channel::Feishu(it) => {
                 let bot = feishu::Bot::resolve(it, &secrets).await?;
-                turn()?;
+                turn().await?;
                 bot.send(web, &text, now).await
             }
             Channel::WeCom(it) => {
                 let robot = wecom::Robot::resolve(it, &secrets).await?;
-                turn()?;
+                turn().await?;
                 robot.send(web, &text).await
             }
             Channel::Slack(it) => {
                 let way = slack::Way::resolve(it, &secrets).await?;
-                turn()?;
+                turn().await?;
                 way.send(web, &text).await
             }
             Channel::Teams(it) => teams::Workflow::resolve(it, &secrets).await?.send(web, &text).await,
@@ -135,11 +140,18 @@ impl Post {
         }
     }
 
-    /// Whether the service takes another message now.
-    fn turn(&self, channel: Channel<'_>, letter: &Letter) -> Outcome {
+    /// Waits a moment until the service takes another message; not for longer, which is the outbox's affair.
+    async fn turn(&self, channel: Channel<'_>, letter: &Letter) -> Outcome {
         let Some(rate) = rates::of(channel) else { return Ok(()) };
         let severity = letter.notice.reason.severity();
         let messages = rates::messages(channel, severity);
+        for _ in 0..A_MOMENT.as_secs() {
+            match self.rates.take(&letter.channel, rate, messages, severity, clock::now()) {
+                Ok(()) => return Ok(()),
+                Err(wait) if wait <= A_MOMENT => tokio::time::sleep(wait).await,
+                Err(_) => break,
+            }
+        }
         self.rates.take(&letter.channel, rate, messages, severity, clock::now()).map_err(|wait| {
             let (most, seconds) = (rate.most, rate.span.as_secs());
             Fault::Later(

@@ -59,15 +59,15 @@ impl Way {
 /// The body; a bot names the channel.
 pub fn body(text: &Text, channel: Option<&str>) -> Value {
     let title = format!("{} {}", text.mark(), text.title);
-    let words = |text: &str, bold: bool| json!({"type": "text", "text": text, "style": {"bold": bold}});
+    let bold = |text: &str| json!({"type": "text", "text": text, "style": {"bold": true}});
+    let plain = |text: &str| json!({"type": "text", "text": text});
     let section = |elements: Vec<Value>| json!({"type": "rich_text_section", "elements": elements});
     let sentence = shorten(&text.sentence, LONGEST_TEXT);
     let mut sections = vec![
-        section(vec![words(&format!("{title}\n"), true)]),
-        section(vec![words(&format!("{}: ", text.because), true), words(&format!("{sentence}\n"), false)]),
+        section(vec![bold(&format!("{title}\n"))]),
+        section(vec![bold(&format!("{}: ", text.because)), plain(&format!("{sentence}\n"))]),
     ];
-    sections
-        .extend(text.facts.iter().map(|(label, value)| section(vec![words(&format!("{label}: {value}\n"), false)])));
+    sections.extend(text.facts.iter().map(|(label, value)| section(vec![plain(&format!("{label}: {value}\n"))])));
     let brief = format!("{} {}", text.mark(), shorten(&text.brief(), LONGEST_TEXT / 4));
     let mut body = json!({
         "text": slack(&brief),
