@@ -29,8 +29,8 @@ It reads the Notifier, and without --dry-run the Secrets it names: you need the 
 which may reach other addresses than the operator does. It speaks of a Release haldane-test that does not exist, and goes out
 whatever spec.allowedNamespaces says.
 
-PagerDuty, Alertmanager and GitHub open something for RollingBack and close it for RolledBack: to see both, send both in this
-order. RollbackFailed is critical: in DingTalk, Feishu and WeCom it calls everybody.
+PagerDuty and Alertmanager open something for RollingBack and close it for RolledBack, GitHub closes for Succeeded: to see both,
+send both in this order. RollbackFailed is critical: in DingTalk, Feishu and WeCom it calls everybody.
 
 Exit codes:
   0  the receiver has taken it, or it was shown

@@ -72,14 +72,14 @@ async fn notifiers(plane: &Plane, ns: &str, url: &str) -> Vec<&'static str> {
         "stringData": {"url": format!("{url}/secret?key=canary-91"), "token": "canary-91"},
     });
     plane.apply_yaml(ns, &secret.to_string()).await;
-    let (place, token) = (json!({"name": "chat", "key": "url"}), json!({"name": "chat", "key": "token"}));
+    let (address, token) = (json!({"name": "chat", "key": "url"}), json!({"name": "chat", "key": "token"}));
     let kinds = [
         ("webhook", json!({"url": format!("{url}/hook"), "headers": [{"name": "x-token", "secret": token}]})),
-        ("dingtalk", json!({"urlFrom": place, "signingSecret": token})),
-        ("feishu", json!({"urlFrom": place, "signingSecret": token})),
-        ("wecom", json!({"urlFrom": place})),
+        ("dingtalk", json!({"urlFrom": address, "signingSecret": token})),
+        ("feishu", json!({"urlFrom": address, "signingSecret": token})),
+        ("wecom", json!({"urlFrom": address})),
         ("slack", json!({"token": token, "channel": "C1", "url": format!("{url}/api")})),
-        ("teams", json!({"urlFrom": place})),
+        ("teams", json!({"urlFrom": address})),
         ("pagerduty", json!({"routingKey": token, "url": url})),
         ("alertmanager", json!({"url": url, "headers": [{"name": "x-token", "secret": token}]})),
         ("github", json!({"repository": "shop/ops", "token": token, "url": url})),

@@ -38,7 +38,7 @@ pub struct Alertmanager {
     pub headers: Vec<ExtraHeader>,
 }
 
-/// Issues of a GitHub repository: one while a Release is in trouble, comments for what follows, closed when it ended well.
+/// Issues of a GitHub repository: one while a Release is in trouble, comments for what follows, closed when a version got through.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GitHub {

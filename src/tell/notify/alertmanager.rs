@@ -36,7 +36,7 @@ impl Receiver {
     }
 
     pub async fn send(&self, web: &reqwest::Client, letter: &Letter, text: &Text) -> Outcome {
-        let mut call = Call::post(self.url.clone(), body(letter, text).to_string());
+        let mut call = Call::post(self.url.clone(), body(letter, text).to_string()).unread();
         call.headers.extend(self.headers.clone());
         let answer = call.make(web).await?;
         match answer.status {

@@ -58,6 +58,7 @@ impl From<String> for Fault {
 }
 
 /// A call with its secrets put in. Has no `Debug`: it must not reach a log.
+#[must_use]
 pub struct Call {
     pub method: Method,
     pub url: reqwest::Url,
@@ -81,6 +82,11 @@ impl Call {
     pub fn post(url: reqwest::Url, body: String) -> Self {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         Self { method: Method::POST, url, headers, body, timeout: PATIENCE, most: LONGEST_ANSWER }
+    }
+
+    /// Of the answer the status is enough: who answers slowly or without end has the message all the same.
+    pub fn unread(self) -> Self {
+        Self { most: 0, ..self }
     }
 
     /// With a token that says who calls.
@@ -150,11 +156,16 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The number by which a service says how it went; 0 is well. Services of this kind answer 200 to everything.
+    /// The number by which a service says how it went; 0 is well. Services of this kind answer 200 to most things, and
+    /// where they do not the number still says more.
     pub fn number(&self, field: &str) -> Result<i64, Fault> {
-        self.accepted()?;
-        let number = self.json().and_then(|answer| answer[field].as_i64());
-        number.ok_or_else(|| Fault::soon(format!("the answer has no {field}; is the address the right one?")))
+        match self.json().and_then(|answer| answer[field].as_i64()) {
+            Some(number) if number != 0 => Ok(number),
+            well => {
+                self.accepted()?;
+                well.ok_or_else(|| Fault::soon(format!("the answer has no {field}; is the address the right one?")))
+            }
+        }
     }
 }
 

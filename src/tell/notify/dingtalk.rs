@@ -61,7 +61,7 @@ fn judge(answer: &Answer) -> Outcome {
              spec.dingtalk.signingSecret, its keywords must be in every message (use a signature instead), its \
              addresses must include the operator's; and the operator's clock must be right",
         )),
-        300_001 | 300_005 | 40_014 => {
+        300_001 | 300_005 | 40_014 | 400_101 | 400_106 => {
             Err(Fault::mend("DingTalk does not know the access token of the address; copy it again"))
         }
         130_101 | 410_100 => {

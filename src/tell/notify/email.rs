@@ -136,7 +136,7 @@ fn untrusted(error: &smtp::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if matches!(inner, Some(inner) if inner.is::<rustls::Error>()) {
             return true;
         }
         cause = error.source();

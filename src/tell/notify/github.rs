@@ -1,5 +1,5 @@
 //! GitHub issues: one while a Release is in trouble, found again by a hidden mark; comments for what follows; closed when
-//! it ended well. What a Release says stands in a block of code, where GitHub interprets nothing.
+//! a version got through. What a Release says stands in a block of code, where GitHub interprets nothing.
 
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{
     call::{Answer, Call, Fault, Outcome, address},
     secrets::Secrets,
-    text::{Course, Text},
+    text::{self, Course, Text},
 };
 use crate::{
-    api::notifier::GitHub,
+    api::{notice::Reason, notifier::GitHub},
     tell::{outbox::Letter, status::shorten},
 };
 
@@ -43,7 +43,7 @@ impl Repository {
     /// An end that arrives twice finds no open issue the second time.
     pub async fn send(&self, web: &reqwest::Client, letter: &Letter, text: &Text) -> Outcome {
         let open = self.find(web, &letter.subject.uid).await?;
-        match (text.course, open) {
+        match (course(letter.notice.reason), open) {
             (Course::Opens, None) => {
                 self.call(web, Method::POST, "", &issue(letter, text, &self.labels)).await?;
             }
@@ -81,6 +81,14 @@ impl Repository {
         let answer = call.make(web).await?;
         judge(&answer)?;
         answer.json().ok_or_else(|| Fault::soon("the answer is not GitHub's; is the address the right one?"))
+    }
+}
+
+/// A rollback ends what users suffer, not the work: why the version was bad is still to be found.
+pub const fn course(reason: Reason) -> Course {
+    match reason {
+        Reason::RolledBack => Course::Opens,
+        _ => text::course(reason),
     }
 }
 

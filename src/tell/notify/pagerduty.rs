@@ -32,7 +32,7 @@ impl Service {
 
     pub async fn send(&self, web: &reqwest::Client, letter: &Letter, text: &Text) -> Outcome {
         let url = address(&format!("{}{}", self.root.trim_end_matches('/'), path(text.course)))?;
-        judge(&Call::post(url, body(letter, text, &self.routing_key).to_string()).make(web).await?)
+        judge(&Call::post(url, body(letter, text, &self.routing_key).to_string()).unread().make(web).await?)
     }
 }
 

@@ -61,7 +61,7 @@ pub fn preview(spec: &NotifierSpec, letter: &Letter, now: At) -> Result<Vec<Stri
 
 fn issue(place: &str, letter: &Letter, text: &Text, labels: &[String]) -> String {
     let body = github::issue(letter, text, labels);
-    match text.course {
+    match github::course(letter.notice.reason) {
         Course::Opens => post(place, &body),
         Course::Closes => format!(
             "Closes the open issue of the Release with a comment; without one nothing is sent.\n{}",

@@ -39,7 +39,7 @@ impl Way {
     pub async fn send(&self, web: &reqwest::Client, text: &Text) -> Outcome {
         match self {
             Self::Webhook(url) => {
-                let answer = Call::post(url.clone(), body(text, None).to_string()).make(web).await?;
+                let answer = Call::post(url.clone(), body(text, None).to_string()).unread().make(web).await?;
                 match answer.status {
                     403 | 404 | 410 => Err(Fault::mend(format!(
                         "Slack does not know the webhook, or its channel is gone ({}); make it anew",

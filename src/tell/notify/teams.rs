@@ -23,7 +23,7 @@ impl Workflow {
     }
 
     pub async fn send(&self, web: &reqwest::Client, text: &Text) -> Outcome {
-        let answer = Call::post(self.url.clone(), body(text)).make(web).await?;
+        let answer = Call::post(self.url.clone(), body(text)).unread().make(web).await?;
         match answer.status {
             401 | 403 | 404 | 410 => Err(Fault::mend(format!(
                 "Teams does not take the workflow's address ({}); turn the workflow on, or copy its address again",

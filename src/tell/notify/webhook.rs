@@ -52,7 +52,8 @@ impl Receiver {
                 headers.insert(name, HeaderValue::try_from(value).map_err(|e| e.to_string())?);
             }
         }
-        let answer = Call { headers, timeout: self.timeout, ..Call::post(self.url.clone(), body) }.make(web).await?;
+        let answer =
+            Call { headers, timeout: self.timeout, ..Call::post(self.url.clone(), body).unread() }.make(web).await?;
         match answer.status {
             200..=299 => Ok(()),
             status => Err(Fault::Later(format!("the receiver answered {status}"), answer.after)),

@@ -27,6 +27,8 @@ pub struct Mail {
 #[derive(Clone, Copy, Default)]
 pub struct Rules {
     pub starttls: bool,
+    /// TLS from the first byte.
+    pub wrapped: bool,
     /// `\0name\0password`; without it nothing is taken.
     pub login: Option<&'static str>,
     /// The answer to `RCPT`, if it is a refusal.
@@ -54,6 +56,13 @@ pub async fn start(rules: Rules) -> Sink {
         while let Ok((mut stream, _)) = listener.accept().await {
             let (acceptor, tx) = (acceptor.clone(), tx.clone());
             tokio::spawn(async move {
+                if rules.wrapped {
+                    if let Ok(mut stream) = acceptor.accept(stream).await {
+                        stream.write_all(b"220 localhost ready\r\n").await.unwrap();
+                        session(stream, true, rules, &tx).await;
+                    }
+                    return;
+                }
                 stream.write_all(b"220 localhost ready\r\n").await.unwrap();
                 if let Some(stream) = session(stream, false, rules, &tx).await
                     && let Ok(stream) = acceptor.accept(stream).await

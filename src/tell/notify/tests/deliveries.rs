@@ -178,11 +178,11 @@ async fn an_issue_is_opened_once_commented_and_closed() {
     );
     let opened = tell(Reason::RollingBack).await;
     assert_eq!(opened[0]["labels"], serde_json::json!(["haldane", "P1"]));
-    assert_eq!(tell(Reason::Reverting).await.len(), 1, "found again");
-    let closed = tell(Reason::RolledBack).await;
+    assert_eq!(tell(Reason::RolledBack).await.len(), 1, "found again");
+    let closed = tell(Reason::Succeeded).await;
     assert_eq!((closed.len(), &closed[0]["state"]), (1, &"closed".into()));
     assert_eq!(closed[0]["comments"].as_array().unwrap().len(), 2);
-    assert_eq!(tell(Reason::RolledBack).await[0]["comments"].as_array().unwrap().len(), 2, "told twice, closed once");
+    assert_eq!(tell(Reason::Succeeded).await[0]["comments"].as_array().unwrap().len(), 2, "told twice, closed once");
 
     // The mark of another Release in this one's words does not make its issue the other's.
     let mut stranger = letter(Reason::Stuck);

@@ -62,7 +62,7 @@ fn decoded(value: &str) -> String {
 
 #[tokio::test]
 async fn a_mail_arrives_under_tls_with_a_login_and_its_thread() {
-    let mut sink = smtp::start(Rules { starttls: true, login: Some("\0haldane\0secret"), refuses: None }).await;
+    let mut sink = smtp::start(Rules { starttls: true, login: Some("\0haldane\0secret"), ..Rules::default() }).await;
     let settings = settings(sink.port, "StartTls");
     let server = Server::new(&settings, Some(&sink.ca), Some(("haldane".into(), "secret".into()))).unwrap();
     let mut second = letter(Reason::RolledBack);
@@ -101,9 +101,10 @@ async fn what_a_mail_server_refuses_is_told_without_its_words() {
         server.send(&letter, &text).await
     };
     let later = |why: &str, slow: bool| Err(Fault::Later(why.to_owned(), slow.then_some(LONGEST_PAUSE)));
-    let open = Rules { starttls: true, login: None, refuses: None };
+    let open = Rules { starttls: true, ..Rules::default() };
     assert_eq!(told(open, "StartTls", true).await, Ok(()));
     assert_eq!(told(open, "None", false).await, Ok(()));
+    assert_eq!(told(Rules { wrapped: true, ..open }, "Tls", true).await, Ok(()));
     let locked = Rules { login: Some("\0haldane\0other"), ..open };
     assert_eq!(
         told(locked, "StartTls", true).await,
