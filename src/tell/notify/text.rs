@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Longer facts are cut, bytes. Names that the API server takes fit.
-const LONGEST_FACT: usize = 256;
+const LONGEST_FACT: usize = 320;
 
 /// The parts of a message: one line each, free of control characters, not yet escaped for any channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
