@@ -158,6 +158,10 @@ async fn a_notifier_is_tried_from_the_command_line() {
     assert_eq!(code, 1);
     assert!(err.contains("'Broken' is not a reason"), "{err}");
 
+    let (code, _, err) = run(&plane, &ns, &["notify", "test", "dingtalk", "--as", "bob"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("User \"bob\" cannot get resource \"notifiers\""), "{err}");
+
     let missing = json!({
         "apiVersion": "haldane.dev/v1alpha1", "kind": "Notifier", "metadata": {"name": "lost"},
         "spec": {"teams": {"urlFrom": {"name": "gone", "key": "url"}}},

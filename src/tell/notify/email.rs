@@ -8,7 +8,8 @@ use std::{
 };
 
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    address::Envelope as SmtpEnvelope,
     message::{
         Mailbox, MultiPart, SinglePart,
         header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
@@ -19,6 +20,8 @@ use lettre::{
         client::{Certificate, CertificateStore, Tls, TlsParameters},
     },
 };
+
+use tracing::warn;
 
 use super::{
     call::{Fault, Outcome},
@@ -36,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ALL_PATIENCE: Duration = Duration::from_secs(30);
 /// Longer subjects are cut, bytes.
 const LONGEST_SUBJECT: usize = 200;
+/// The codes by which a server refuses a sender or a receiver.
+const REFUSED: [u16; 5] = [550, 551, 553, 554, 556];
 /// No line of an encoded part can look like it.
 const BOUNDARY: &str = "=_haldane_=";
 
@@ -88,12 +93,37 @@ impl Server {
     }
 
     pub async fn send(&self, letter: &Letter, text: &Text) -> Outcome {
-        let message = message(letter, text, &self.envelope)?;
-        match tokio::time::timeout(ALL_PATIENCE, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(judge(&error)),
-            Err(_) => Err(Fault::soon(format!("the mail server was not done after {} s", ALL_PATIENCE.as_secs()))),
+        let mail = message(letter, text, &self.envelope)?.formatted();
+        let to: Vec<Address> = self.envelope.to.iter().map(|to| to.email.clone()).collect();
+        let late = |_| Fault::soon(format!("the mail server was not done after {} s", ALL_PATIENCE.as_secs()));
+        tokio::time::timeout(ALL_PATIENCE, self.submit(&mail, to, &letter.channel)).await.map_err(late)?
+    }
+
+    /// To all at once. A server refuses that as a whole because of one receiver; then each gets his own, lest an address
+    /// that is gone keeps the mail from everybody. It counts as delivered when anybody has it.
+    async fn submit(&self, mail: &[u8], to: Vec<Address>, notifier: &str) -> Outcome {
+        let refused = match self.submit_to(mail, to.clone()).await {
+            Err(error) if to.len() > 1 && error.status().is_some_and(|code| REFUSED.contains(&u16::from(code))) => {
+                error
+            }
+            done => return done.map_err(|error| judge(&error)),
+        };
+        let all = to.len();
+        let mut taken = 0;
+        for one in to {
+            taken += usize::from(self.submit_to(mail, vec![one]).await.is_ok());
         }
+        if taken == 0 {
+            return Err(judge(&refused));
+        }
+        warn!(notifier, "the mail server took the mail for {taken} of {all} receivers; see spec.email.to");
+        Ok(())
+    }
+
+    async fn submit_to(&self, mail: &[u8], to: Vec<Address>) -> Result<(), smtp::Error> {
+        // There is a receiver: the API server sees to it. Without any there is nobody who misses the mail.
+        let Ok(envelope) = SmtpEnvelope::new(Some(self.envelope.from.email.clone()), to) else { return Ok(()) };
+        self.transport.send_raw(&envelope, mail).await.map(drop)
     }
 }
 
@@ -123,7 +153,7 @@ fn judge(error: &smtp::Error) -> Fault {
     match code {
         530 | 534 | 535 | 538 => Fault::mend(format!("the mail server does not take the name and password ({code})")),
         552 => Fault::Never("the mail server finds this mail too long (552)".into()),
-        550 | 551 | 553 | 554 | 556 => Fault::mend(format!(
+        code if REFUSED.contains(&code) => Fault::mend(format!(
             "the mail server refuses the sender or a receiver ({code}); see spec.email.from and to"
         )),
         400..=499 => Fault::soon(format!("the mail server is not ready for it ({code})")),

@@ -33,6 +33,8 @@ pub struct Rules {
     pub login: Option<&'static str>,
     /// The answer to `RCPT`, if it is a refusal.
     pub refuses: Option<&'static str>,
+    /// The receiver who is refused. None: all are.
+    pub unknown: Option<&'static str>,
 }
 
 pub struct Sink {
@@ -104,10 +106,12 @@ where
             mail.from = from.to_lowercase();
             "250 well".into()
         } else if let (Some(to), true) = (words.strip_prefix("RCPT TO:"), may) {
-            if rules.refuses.is_none() {
-                mail.to.push(to.to_lowercase());
+            let to = to.to_lowercase();
+            let refusal = rules.refuses.filter(|_| rules.unknown.is_none_or(|unknown| to.contains(unknown)));
+            if refusal.is_none() {
+                mail.to.push(to);
             }
-            rules.refuses.unwrap_or("250 well").into()
+            refusal.unwrap_or("250 well").into()
         } else if words == "DATA" && !mail.to.is_empty() {
             stream.write_all(b"354 go ahead\r\n").await.ok()?;
             mail.data = data(&mut stream).await?;

@@ -85,7 +85,9 @@ fn events(markdown: &str) -> BTreeMap<&'static str, usize> {
     let mut seen = BTreeMap::new();
     for event in Parser::new_ext(markdown, options) {
         let kind = match event {
-            Event::Text(_) | Event::SoftBreak | Event::End(_) | Event::Start(Tag::Paragraph) => continue,
+            Event::Text(_) | Event::Html(_) | Event::SoftBreak | Event::End(_) | Event::Start(Tag::Paragraph) => {
+                continue;
+            }
             Event::Start(Tag::Heading { .. }) => "heading",
             Event::Start(Tag::Strong) => "strong",
             Event::Start(Tag::List(_)) => "list",
@@ -93,7 +95,6 @@ fn events(markdown: &str) -> BTreeMap<&'static str, usize> {
             Event::Start(Tag::BlockQuote(_)) => "quote",
             Event::Start(Tag::CodeBlock(_)) => "code",
             Event::Start(Tag::HtmlBlock) => "html",
-            Event::Html(_) => continue,
             Event::InlineHtml(_) => "inline",
             _ => "other",
         };

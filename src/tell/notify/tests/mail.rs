@@ -127,6 +127,17 @@ async fn what_a_mail_server_refuses_is_told_without_its_words() {
     }
 }
 
+#[tokio::test]
+async fn a_receiver_who_is_gone_keeps_the_mail_from_nobody_else() {
+    let rules = Rules { refuses: Some("550 5.1.1 unknown"), unknown: Some("b@"), ..Rules::default() };
+    let mut sink = smtp::start(rules).await;
+    let server = Server::new(&settings(sink.port, "None"), None, None).unwrap();
+    let letter = letter(Reason::RollbackFailed);
+    assert_eq!(server.send(&letter, &text(&letter, Language::En)).await, Ok(()));
+    assert_eq!(sink.got.recv().await.unwrap().to, ["<a@example.org>"]);
+    assert!(sink.got.try_recv().is_err(), "once");
+}
+
 #[test]
 fn an_address_that_is_none_is_named() {
     let mut settings = settings(25, "None");
