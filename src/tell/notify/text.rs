@@ -176,6 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn what_opens_and_what_closes_is_documented() {
+        let docs = include_str!("../../../docs/notifications.md");
+        let row = |start: &str| -> Vec<Reason> {
+            let row = docs.lines().find(|line| line.starts_with(start)).unwrap();
+            let names = row.trim_matches(['|', ' ']).rsplit('|').next().unwrap().split(',');
+            names.map(|name| serde_json::from_value(name.trim().into()).unwrap()).collect()
+        };
+        let all = schemars::schema_for!(Reason);
+        let all: Vec<Reason> = serde_json::from_value(all.get("enum").unwrap().clone()).unwrap();
+        for (start, kind) in [("| opens it", Course::Opens), ("| closes it", Course::Closes)] {
+            let mut documented = row(start);
+            documented.sort();
+            let known: Vec<Reason> = all.iter().copied().filter(|reason| course(*reason) == kind).collect();
+            assert_eq!(documented, known);
+        }
+    }
+
+    #[test]
     fn what_is_cut_is_as_long_as_it_may_be() {
         let render = |s: &str| format!("<{}>", s.replace('a', "xxxx"));
         assert_eq!(fit("aaa", 14, render), "<xxxxxxxxxxxx>");
