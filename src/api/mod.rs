@@ -5,6 +5,7 @@ pub mod checks;
 pub mod crd;
 pub mod names;
 pub mod notice;
+pub mod notifier;
 pub mod plan;
 pub mod provider;
 pub mod reference;
@@ -17,7 +18,8 @@ pub mod status;
 pub mod units;
 
 pub use action::{ReleaseAction, ReleaseActionSpec};
-pub use provider::{MetricProvider, Notifier};
+pub use notifier::Notifier;
+pub use provider::MetricProvider;
 pub use release::{Release, ReleaseSpec};
 pub use state::State;
 pub use status::ReleaseStatus;

@@ -1,6 +1,6 @@
-//! `MetricProvider` and `Notifier`: the addresses and secrets, kept by the operator's administrators.
+//! `MetricProvider`: where to measure, with addresses and secrets that the operator's administrators keep.
 //!
-//! Both count only in the operator's own namespace. A tenant names one in a Release and never writes an address.
+//! It counts only in the operator's own namespace. A tenant names one in a Release and never writes an address.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -112,52 +112,6 @@ pub struct ExtraHeader {
     /// The key that holds the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretKey>,
-}
-
-/// Where notices go.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[kube(
-    group = "haldane.dev",
-    version = "v1alpha1",
-    kind = "Notifier",
-    plural = "notifiers",
-    namespaced,
-    derive = "PartialEq",
-    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
-)]
-#[serde(rename_all = "camelCase")]
-pub struct NotifierSpec {
-    /// The namespaces whose Releases may use it. `*` is all of them. Empty: none.
-    #[serde(default)]
-    #[schemars(length(max = 256))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub allowed_namespaces: Vec<String>,
-    /// An HTTP endpoint that takes events.
-    pub webhook: Webhook,
-}
-
-/// A CloudEvents 1.0 POST. Any 2xx answer counts as delivered.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.url) != has(self.urlFrom)").message("spec.webhook needs exactly one of url and urlFrom"))]
-pub struct Webhook {
-    /// The address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.startsWith('http://') || self.startsWith('https://')").message("spec.webhook.url must start with http:// or https://"))]
-    pub url: Option<String>,
-    /// For addresses that are themselves secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url_from: Option<SecretKey>,
-    /// How long one attempt may take.
-    #[serde(default = "five_seconds")]
-    #[x_kube(validation = Rule::new(A_SECOND_OR_MORE).message("spec.webhook.timeout must be at least 1s"))]
-    pub timeout: Span,
-    /// Sent with each notice, for example a token.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    pub headers: Vec<ExtraHeader>,
 }
 
 /// Whether a Release of `namespace` may name an object that allows `allowed`.

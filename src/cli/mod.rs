@@ -12,6 +12,7 @@ mod explain;
 mod get;
 pub mod judge;
 mod lint;
+mod notify;
 mod order;
 mod pipe;
 mod render;
@@ -67,6 +68,8 @@ enum Command {
     Judge(judge::Args),
     /// Recompute the evidence from counts on stdin, without a cluster
     EValue(e_value::Args),
+    /// Try a Notifier
+    Notify(notify::Args),
     /// Order: skip the step's time and evidence, never a bad verdict or the watch
     Promote(order::Promote),
     /// Order: stop time and new releases, never safety
@@ -119,6 +122,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             Command::Backtest(args) => Box::pin(backtest::run(&args)).await,
             Command::Judge(args) => judge::run(&args),
             Command::EValue(args) => e_value::run(&args),
+            Command::Notify(args) => Box::pin(notify::run(&args)).await,
             Command::Promote(args) => order::promote(&args).await,
             Command::Pause(args) => order::pause(&args).await,
             Command::Resume(args) => order::resume(&args).await,

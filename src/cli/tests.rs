@@ -271,3 +271,37 @@ fn an_order_that_could_do_nothing_is_refused_with_a_sentence() {
     assert_eq!(refused("Stepping", Wish::Resume), "Release checkout is not paused");
     assert_eq!(refused("Idle", Wish::Retry { revision: None }), "Release checkout has no rejected revision to retry");
 }
+
+#[test]
+fn a_notice_is_shown_without_its_secrets() {
+    let key = json!({"name": "chat", "key": "url"});
+    let mail =
+        json!({"host": "mail.example", "from": "haldane@example.org", "to": ["a@example.org"], "language": "zh"});
+    for (channel, shown) in [
+        (json!({"webhook": {"url": "https://hooks.example/a"}}), "POST https://hooks.example/a\n"),
+        (json!({"dingtalk": {"urlFrom": key}}), "POST … (key url of Secret chat)\n"),
+        (json!({"feishu": {"urlFrom": key, "signingSecret": key}}), "\"sign\": \"…\""),
+        (json!({"wecom": {"urlFrom": key}}), "\"msgtype\": \"text\""),
+        (json!({"slack": {"token": key, "channel": "C1"}}), "POST https://slack.com/api/chat.postMessage\n"),
+        (json!({"teams": {"urlFrom": key}}), "\"type\": \"AdaptiveCard\""),
+        (json!({"pagerduty": {"routingKey": key}}), "\"routing_key\": \"…\""),
+        (json!({"alertmanager": {"url": "http://am:9093"}}), "\"severity\": \"critical\""),
+        (json!({"email": mail}), "MAIL to mail.example\n"),
+        (
+            json!({"github": {"repository": "shop/ops", "token": key}}),
+            "POST https://api.github.com/repos/shop/ops/issues\n",
+        ),
+    ] {
+        let spec = serde_json::from_value(channel.clone()).unwrap();
+        let letter =
+            super::notify::letter("oncall", "haldane-system", crate::api::notice::Reason::RollbackFailed, now());
+        let text = super::notify::shown(&spec, &letter).unwrap();
+        assert!(text.contains(shown), "{channel}: {text}");
+        assert!(text.contains("7.31 %"), "{channel}: {text}");
+        assert!(text.lines().all(|line| !line.chars().any(char::is_control)), "{text:?}");
+    }
+    let two = serde_json::from_value(json!({})).unwrap();
+    let letter = super::notify::letter("oncall", "haldane-system", crate::api::notice::Reason::RolledBack, now());
+    let said = super::notify::shown(&two, &letter).unwrap_err().to_string();
+    assert_eq!(said, "Notifier oncall: its spec must have exactly one channel");
+}

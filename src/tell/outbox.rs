@@ -27,7 +27,7 @@ const EVENTS_LAST: Duration = Duration::from_hours(1);
 /// The first pause after a failure; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause, also when the receiver asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The Release a notice speaks of, as it stood when the notice was handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

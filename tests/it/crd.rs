@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use haldane::api::{MetricProvider, Release, ReleaseAction};
+use haldane::api::{MetricProvider, Notifier, Release, ReleaseAction};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -249,7 +249,47 @@ const BAD: &[(&str, &str, &str)] = &[
     (PROVIDER, "podLabel: 'pod-name'", "spec.podLabel in body should match"),
     (PROVIDER, "headers: [{name: X-Scope-OrgID}]", "needs exactly one of value and secret"),
     (PROVIDER, "headers: [{name: 'a b', value: c}]", "spec.headers[0].name in body should match"),
-    (NOTIFIER, "webhook: null", "spec.webhook: Required value"),
+    (NOTIFIER, "webhook: null", "spec needs exactly one of webhook, dingtalk, feishu, wecom, slack, teams, pagerduty"),
+    (NOTIFIER, "wecom: {urlFrom: {name: a, key: b}}", "make another Notifier for another channel"),
+    (NOTIFIER, "language: fr", "spec.language: Unsupported value: \"fr\""),
+    (NOTIFIER, "webhook: null\ndingtalk: {}", "spec.dingtalk.urlFrom: Required value"),
+    (
+        NOTIFIER,
+        "webhook: null\nslack: {}",
+        "spec.slack needs exactly one of urlFrom (an incoming webhook) and token (a bot)",
+    ),
+    (
+        NOTIFIER,
+        "webhook: null\nslack: {token: {name: a, key: b}}",
+        "spec.slack.channel goes with spec.slack.token: a bot needs both",
+    ),
+    (NOTIFIER, "webhook: null\nalertmanager: {}", "spec.alertmanager needs exactly one of url and urlFrom"),
+    (
+        NOTIFIER,
+        "webhook: null\nalertmanager: {url: 'am:9093'}",
+        "spec.alertmanager.url must start with http:// or https://",
+    ),
+    (
+        NOTIFIER,
+        "webhook: null\npagerduty: {routingKey: {name: a, key: b}, url: pagerduty}",
+        "spec.pagerduty.url must start with http:// or https://",
+    ),
+    (
+        NOTIFIER,
+        "webhook: null\ngithub: {token: {name: a, key: b}, repository: ops}",
+        "spec.github.repository in body should match",
+    ),
+    (
+        NOTIFIER,
+        "webhook: null\nemail: {host: a, from: b@c, to: [d@e], tls: None, auth: {username: u, password: {name: a, key: b}}}",
+        "spec.email.auth would send the password in clear text; set spec.email.tls to StartTls or Tls",
+    ),
+    (NOTIFIER, "webhook: null\nemail: {host: a, from: b, to: [d@e]}", "spec.email.from must be an address such as"),
+    (
+        NOTIFIER,
+        "webhook: null\nemail: {host: a, from: b@c, to: []}",
+        "spec.email.to in body should have at least 1 items",
+    ),
     (NOTIFIER, "webhook: {url: 'ftp://a'}", "spec.webhook.url must start with http:// or https://"),
     (NOTIFIER, "webhook: {urlFrom: {name: a, key: b}}", "spec.webhook needs exactly one of url and urlFrom"),
     (NOTIFIER, "webhook: {url: null}", "spec.webhook needs exactly one of url and urlFrom"),
@@ -366,8 +406,29 @@ headers: [{name: X-Scope-OrgID, value: a}, {name: X-Other, secret: {name: a, key
     let provider: MetricProvider = serde_json::from_value(provider).expect("our own type reads it");
     assert_eq!(provider.spec.pod_label, "pod");
     create(&plane, &ns, NOTIFIER).await;
-    create(&plane, &ns, &with(NOTIFIER, "webhook: {url: null, urlFrom: {name: a, key: b}}").replace("oncall", "other"))
-        .await;
+    for (name, spec) in [
+        ("other", "webhook: {url: null, urlFrom: {name: a, key: b}, signingSecret: {name: a, key: b}}"),
+        (
+            "dingtalk",
+            "webhook: null\nlanguage: zh\ndingtalk: {urlFrom: {name: a, key: b}, signingSecret: {name: a, key: b}}",
+        ),
+        ("feishu", "webhook: null\nfeishu: {urlFrom: {name: a, key: b}}"),
+        ("wecom", "webhook: null\nwecom: {urlFrom: {name: a, key: b}}"),
+        ("slack-hook", "webhook: null\nslack: {urlFrom: {name: a, key: b}}"),
+        ("slack-bot", "webhook: null\nslack: {token: {name: a, key: b}, channel: C1}"),
+        ("teams", "webhook: null\nteams: {urlFrom: {name: a, key: b}}"),
+        ("pagerduty", "webhook: null\npagerduty: {routingKey: {name: a, key: b}}"),
+        ("alertmanager", "webhook: null\nalertmanager: {url: 'http://am:9093', headers: [{name: a, value: b}]}"),
+        (
+            "email",
+            "webhook: null\nemail: {host: mail.example, from: 'A <a@b>', to: [c@d], auth: {username: u, password: {name: a, key: b}}}",
+        ),
+        ("github", "webhook: null\ngithub: {repository: shop/ops, token: {name: a, key: b}, labels: [P1]}"),
+    ] {
+        let made = create(&plane, &ns, &with(NOTIFIER, spec).replace("oncall", name)).await;
+        let made: Notifier = serde_json::from_value(made).expect("our own type reads it");
+        assert!(made.spec.channel().is_some(), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,8 @@ mod lease;
 #[cfg(test)]
 mod lint;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod prometheus;

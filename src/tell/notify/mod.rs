@@ -1,20 +1,60 @@
 //! Notices to other systems. A Release only names a Notifier; addresses and secrets are the administrators'.
+//!
+//! `text` says once what a notice says. One file per channel gives it the channel's form, and knows what its answers mean.
 
+pub mod alertmanager;
+pub mod call;
+pub mod dingtalk;
+pub mod email;
+pub mod escape;
+pub mod feishu;
+pub mod github;
+pub mod pagerduty;
+pub mod preview;
+pub mod rates;
+pub mod secrets;
+pub mod sign;
+pub mod slack;
+pub mod teams;
+pub mod text;
 pub mod webhook;
+pub mod wecom;
+mod words;
+
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
+use self::{
+    call::{Fault, Outcome},
+    rates::Rates,
+    secrets::Secrets,
+    text::Text,
+};
 use super::{
     events,
     outbox::{Letter, Sender, Sent},
 };
-use crate::api::{
-    Notifier,
-    notice::EVENT_CHANNEL,
-    provider::{SecretKey, allows},
+use crate::{
+    api::{
+        Notifier,
+        notice::EVENT_CHANNEL,
+        notifier::{Channel, NotifierSpec},
+        provider::allows,
+    },
+    observe::clock,
 };
+
+/// A wait for one's turn that is no failure yet.
+const A_MOMENT: Duration = Duration::from_secs(3);
 
 /// All ways out: Events, and the Notifiers of the operator's own namespace.
 pub struct Post {
@@ -22,6 +62,7 @@ pub struct Post {
     web: reqwest::Client,
     operator_namespace: String,
     instance: String,
+    rates: Rates,
 }
 
 impl Post {
@@ -31,7 +72,7 @@ impl Post {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("haldane/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, web, operator_namespace, instance })
+        Ok(Self { client, web, operator_namespace, instance, rates: Rates::default() })
     }
 
     async fn notify(&self, letter: &Letter) -> Sent {
@@ -48,25 +89,76 @@ impl Post {
         if !allows(&notifier.spec.allowed_namespaces, &letter.subject.namespace) {
             return later(format!("Notifier {name} does not allow namespace {}", letter.subject.namespace));
         }
-        match webhook::Call::resolve(&notifier.spec.webhook, self).await {
-            Ok(call) => call.send(&self.web, letter).await,
-            Err(why) => later(format!("Notifier {name}: {why}")),
+        self.deliver(&notifier.spec, letter).await
+    }
+
+    /// Sends a letter by a Notifier, whatever namespaces that allows.
+    pub async fn deliver(&self, spec: &NotifierSpec, letter: &Letter) -> Sent {
+        match Box::pin(self.send_by(spec, letter)).await {
+            Ok(()) => Sent::Delivered,
+            Err(fault) => fault.told(&letter.channel),
         }
     }
 
-    /// The value of one key. The error names the Secret and the key, never what is in it.
-    async fn secret(&self, key: &SecretKey) -> Result<String, String> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.operator_namespace);
-        let secret = match api.get_opt(&key.name).await {
-            Ok(Some(secret)) => secret,
-            Ok(None) => return Err(format!("Secret {} does not exist", key.name)),
-            Err(error) => return Err(format!("Secret {} cannot be read: {error}", key.name)),
+    async fn send_by(&self, spec: &NotifierSpec, letter: &Letter) -> Outcome {
+        let Some(channel) = spec.channel() else {
+            return Err(Fault::mend("its spec must have exactly one channel"));
         };
-        let bytes = secret.data.unwrap_or_default().remove(&key.key);
-        let bytes = bytes.ok_or_else(|| format!("Secret {} has no key {}", key.name, key.key))?;
-        let text =
-            String::from_utf8(bytes.0).map_err(|_| format!("key {} of Secret {} is not text", key.key, key.name))?;
-        Ok(text.trim().to_owned())
+        let text = Text::of(letter, spec.language);
+        let (web, now) = (&self.web, clock::now());
+        let secrets = Secrets { client: &self.client, namespace: &self.operator_namespace };
+        let turn = || self.turn(channel, letter);
+        match channel {
+            Channel::Webhook(it) => webhook::Receiver::resolve(it, &secrets).await?.send(web, letter, now).await,
+            Channel::DingTalk(it) => {
+                let robot = dingtalk::Robot::resolve(it, &secrets).await?;
+                turn().await?;
+                robot.send(web, &text, now).await
+            }
+            Channel::Feishu(it) => {
+                let bot = feishu::Bot::resolve(it, &secrets).await?;
+                turn().await?;
+                bot.send(web, &text, now).await
+            }
+            Channel::WeCom(it) => {
+                let robot = wecom::Robot::resolve(it, &secrets).await?;
+                turn().await?;
+                robot.send(web, &text).await
+            }
+            Channel::Slack(it) => {
+                let way = slack::Way::resolve(it, &secrets).await?;
+                turn().await?;
+                way.send(web, &text).await
+            }
+            Channel::Teams(it) => teams::Workflow::resolve(it, &secrets).await?.send(web, &text).await,
+            Channel::PagerDuty(it) => pagerduty::Service::resolve(it, &secrets).await?.send(web, letter, &text).await,
+            Channel::Alertmanager(it) => {
+                alertmanager::Receiver::resolve(it, &secrets).await?.send(web, letter, &text).await
+            }
+            Channel::Email(it) => email::Server::resolve(it, &secrets).await?.send(letter, &text).await,
+            Channel::GitHub(it) => github::Repository::resolve(it, &secrets).await?.send(web, letter, &text).await,
+        }
+    }
+
+    /// Waits a moment until the service takes another message; not for longer, which is the outbox's affair.
+    async fn turn(&self, channel: Channel<'_>, letter: &Letter) -> Outcome {
+        let Some(rate) = rates::of(channel) else { return Ok(()) };
+        let severity = letter.notice.reason.severity();
+        let messages = rates::messages(channel, severity);
+        for _ in 0..A_MOMENT.as_secs() {
+            match self.rates.take(&letter.channel, rate, messages, severity, clock::now()) {
+                Ok(()) => return Ok(()),
+                Err(wait) if wait <= A_MOMENT => tokio::time::sleep(wait).await,
+                Err(_) => break,
+            }
+        }
+        self.rates.take(&letter.channel, rate, messages, severity, clock::now()).map_err(|wait| {
+            let (most, seconds) = (rate.most, rate.span.as_secs());
+            Fault::Later(
+                format!("it waits its turn: {most} messages in {seconds} s are what the service takes"),
+                Some(wait),
+            )
+        })
     }
 }
 

@@ -1,90 +1,69 @@
-//! The generic webhook: one CloudEvents 1.0 POST per notice.
+//! The generic webhook: one CloudEvents 1.0 POST per notice, signed where that is wanted.
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::Post;
+use super::{
+    call::{self, Call, Fault, Outcome},
+    secrets::Secrets,
+    sign,
+};
 use crate::{
-    api::provider::Webhook,
-    tell::outbox::{Letter, Sent},
+    api::{notifier::Webhook, units::At},
+    tell::outbox::Letter,
 };
 
 /// Longer answers to wait for are not listened to.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call with its secrets put in. Has no `Debug`: it must not reach a log.
-pub struct Call {
+/// A receiver with its secrets put in. Has no `Debug`: it must not reach a log.
+pub struct Receiver {
     url: reqwest::Url,
     headers: HeaderMap,
     timeout: Duration,
+    signing_secret: Option<String>,
 }
 
-impl Call {
+impl Receiver {
     /// Reads the secrets. Errors name what is wrong, never a value.
-    pub async fn resolve(webhook: &Webhook, post: &Post) -> Result<Self, String> {
-        let url = match (&webhook.url, &webhook.url_from) {
-            (Some(url), _) => url.clone(),
-            (None, Some(key)) => post.secret(key).await?,
-            (None, None) => return Err("spec.webhook names no address".into()),
-        };
-        let url = reqwest::Url::parse(&url).map_err(|e| format!("the address is not a URL: {e}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("the address must start with http:// or https://".into());
-        }
-        let mut headers = HeaderMap::new();
-        for header in &webhook.headers {
-            let value = match (&header.value, &header.secret) {
-                (Some(value), _) => value.clone(),
-                (None, Some(key)) => post.secret(key).await?,
-                (None, None) => return Err(format!("header {} has no value", header.name)),
-            };
-            let name: HeaderName =
-                header.name.parse().map_err(|_| format!("'{}' is not a header name", header.name))?;
-            let mut value: HeaderValue = value
-                .parse()
-                .map_err(|_| format!("the value of header {} has characters a header cannot carry", header.name))?;
-            value.set_sensitive(true);
-            headers.append(name, value);
-        }
-        Ok(Self { url, headers, timeout: webhook.timeout.0.min(LONGEST_TIMEOUT) })
+    pub async fn resolve(webhook: &Webhook, secrets: &Secrets<'_>) -> Result<Self, String> {
+        Ok(Self {
+            url: secrets.either(webhook.url.as_ref(), webhook.url_from.as_ref(), "spec.webhook").await?,
+            headers: call::headers(&webhook.headers, secrets).await?,
+            timeout: webhook.timeout.0.min(LONGEST_TIMEOUT),
+            signing_secret: secrets.maybe(webhook.signing_secret.as_ref()).await?,
+        })
     }
 
-    /// Sends it. The answer's body is not read: whoever answers must not speak through our status.
-    pub async fn send(&self, web: &reqwest::Client, letter: &Letter) -> Sent {
-        let request = web
-            .post(self.url.clone())
-            .timeout(self.timeout)
-            .headers(self.headers.clone())
-            .header(header::CONTENT_TYPE, "application/cloudevents+json")
-            .body(cloud_event(letter).to_string());
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return Sent::Later { why: self.failure(&error, &letter.channel), after: None },
-        };
-        let status = response.status();
-        if status.is_success() {
-            return Sent::Delivered;
+    /// Sends it. The answer's body is not looked at: any 2xx is enough.
+    pub async fn send(&self, web: &reqwest::Client, letter: &Letter, now: At) -> Outcome {
+        let body = cloud_event(letter).to_string();
+        let mut headers = self.headers.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json"));
+        if let Some(secret) = &self.signing_secret {
+            let (id, seconds) = (id(letter), now.timestamp().as_second());
+            for (name, value) in [
+                ("webhook-signature", sign::webhook(&id, seconds, &body, secret)?),
+                ("webhook-timestamp", seconds.to_string()),
+                ("webhook-id", id),
+            ] {
+                headers.insert(name, HeaderValue::try_from(value).map_err(|e| e.to_string())?);
+            }
         }
-        let after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-        Sent::Later {
-            why: format!("Notifier {}: the receiver answered {}", letter.channel, status.as_u16()),
-            after: after.map(Duration::from_secs),
+        let answer =
+            Call { headers, timeout: self.timeout, ..Call::post(self.url.clone(), body).unread() }.make(web).await?;
+        match answer.status {
+            200..=299 => Ok(()),
+            status => Err(Fault::Later(format!("the receiver answered {status}"), answer.after)),
         }
     }
+}
 
-    /// In our own words: the client's would name the address, which may be secret.
-    fn failure(&self, error: &reqwest::Error, channel: &str) -> String {
-        let what = if error.is_timeout() {
-            return format!("Notifier {channel}: no answer after {} ms", self.timeout.as_millis());
-        } else if error.is_connect() {
-            "no connection to the receiver"
-        } else {
-            "the call to the receiver broke off"
-        };
-        format!("Notifier {channel}: {what}")
-    }
+/// The same for each attempt, so that a receiver knows a repetition.
+fn id(letter: &Letter) -> String {
+    format!("{}-{}", letter.subject.uid, letter.notice.seq)
 }
 
 /// The notice in the structured JSON form.
@@ -106,7 +85,7 @@ pub fn cloud_event(letter: &Letter) -> Value {
     }
     json!({
         "specversion": "1.0",
-        "id": format!("{}-{}", subject.uid, notice.seq),
+        "id": id(letter),
         "source": format!("/apis/haldane.dev/v1alpha1/namespaces/{}/releases/{}", subject.namespace, subject.name),
         "type": format!("dev.haldane.release.{}.v1", reason.to_lowercase()),
         "subject": format!("{}/{}", subject.namespace, subject.name),

@@ -6,54 +6,27 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, http::HeaderMap as Headers, http::StatusCode, response::IntoResponse, routing::post};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::{net::TcpListener, sync::mpsc};
 use tracing::instrument::WithSubscriber;
 use tracing_subscriber::EnvFilter;
 
 use super::*;
 use crate::{
-    api::{
-        notice::{Notice, Reason},
-        units::At,
-    },
+    api::notice::Reason,
+    observe::clock,
     serve::log,
-    tell::outbox::Subject,
+    tell::notify::{
+        fakes,
+        testing::{CANARY, letter, web},
+    },
 };
 
-/// Planted where secrets are; must come out nowhere.
-const CANARY: &str = "canary-5b1f0e";
-
-fn letter() -> Letter {
-    Letter {
-        subject: Subject {
-            namespace: "shop".into(),
-            name: "checkout".into(),
-            uid: "7d0b".into(),
-            state: "Draining".into(),
-            version: Some("1.4.2".into()),
-        },
-        notice: Notice {
-            seq: 4,
-            reason: Reason::RollingBack,
-            at: At::new("2026-01-02T03:04:05.678Z".parse().unwrap()),
-            message: "error rate 7.31 % > 5 % at 20 %, stable 0.40 %".into(),
-            revision: Some("0123456789".into()),
-            pending: vec!["oncall".into()],
-            attempts: 0,
-        },
-        channel: "oncall".into(),
-    }
-}
-
-fn web() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
-}
-
-fn call(url: &str) -> Call {
+fn call(url: &str) -> Receiver {
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, format!("Bearer {CANARY}").parse().unwrap());
-    Call { url: format!("{url}/hook?token={CANARY}").parse().unwrap(), headers, timeout: Duration::from_millis(300) }
+    let url = format!("{url}/hook?token={CANARY}").parse().unwrap();
+    Receiver { url, headers, timeout: Duration::from_millis(300), signing_secret: None }
 }
 
 async fn receiver<R>(
@@ -77,7 +50,7 @@ where
 #[tokio::test]
 async fn the_receiver_gets_a_cloud_event() {
     let (url, mut got) = receiver(|| StatusCode::ACCEPTED).await;
-    assert_eq!(call(&url).send(&web(), &letter()).await, Sent::Delivered);
+    assert_eq!(call(&url).send(&web(), &letter(Reason::RollingBack), clock::now()).await, Ok(()));
     let (headers, body) = got.recv().await.unwrap();
     assert_eq!(headers["content-type"], "application/cloudevents+json");
     assert_eq!(headers["authorization"], format!("Bearer {CANARY}"));
@@ -108,13 +81,18 @@ async fn anything_but_2xx_is_tried_again_and_redirects_lead_nowhere() {
     for status in [302, 400, 404, 500] {
         let answer = move || (StatusCode::from_u16(status).unwrap(), [("location", "/elsewhere")], CANARY);
         let (url, mut got) = receiver(answer).await;
-        let why = format!("Notifier oncall: the receiver answered {status}");
-        assert_eq!(call(&url).send(&web(), &letter()).await, Sent::Later { why, after: None });
+        let why = format!("the receiver answered {status}");
+        assert_eq!(
+            call(&url).send(&web(), &letter(Reason::RollingBack), clock::now()).await,
+            Err(Fault::Later(why, None))
+        );
         got.recv().await.unwrap();
         assert!(got.try_recv().is_err());
     }
     let (url, _got) = receiver(|| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "17")])).await;
-    let Sent::Later { after, .. } = call(&url).send(&web(), &letter()).await else { panic!("delivered") };
+    let Err(Fault::Later(_, after)) = call(&url).send(&web(), &letter(Reason::RollingBack), clock::now()).await else {
+        panic!("delivered")
+    };
     assert_eq!(after, Some(Duration::from_secs(17)));
 }
 
@@ -122,8 +100,8 @@ async fn anything_but_2xx_is_tried_again_and_redirects_lead_nowhere() {
 async fn a_silent_receiver_ends_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let why = "Notifier oncall: no answer after 300 ms".to_owned();
-    assert_eq!(call(&url).send(&web(), &letter()).await, Sent::Later { why, after: None });
+    let why = "no answer after 300 ms".to_owned();
+    assert_eq!(call(&url).send(&web(), &letter(Reason::RollingBack), clock::now()).await, Err(Fault::Later(why, None)));
 }
 
 /// A log that keeps all it is given.
@@ -147,8 +125,8 @@ async fn no_secret_reaches_the_log_or_the_sentence_that_is_told() {
     let subscriber = log::subscriber(EnvFilter::new("trace"), move || writer.clone());
     let told = async {
         let (url, _got) = receiver(|| (StatusCode::INTERNAL_SERVER_ERROR, CANARY)).await;
-        let answered = call(&url).send(&web(), &letter()).await;
-        let refused = call("http://127.0.0.1:1").send(&web(), &letter()).await;
+        let answered = call(&url).send(&web(), &letter(Reason::RollingBack), clock::now()).await;
+        let refused = call("http://127.0.0.1:1").send(&web(), &letter(Reason::RollingBack), clock::now()).await;
         tracing::info!(told = format!("{answered:?} {refused:?}"), "written down");
     };
     told.with_subscriber(subscriber).await;
@@ -156,4 +134,22 @@ async fn no_secret_reaches_the_log_or_the_sentence_that_is_told() {
     assert!(text.contains("written down") && text.contains("no connection to the receiver"), "{text}");
     let ours: Vec<&str> = text.lines().filter(|l| l.contains(r#""target":"haldane"#)).collect();
     assert!(!ours.is_empty() && ours.iter().all(|l| !l.contains(CANARY)), "{ours:#?}");
+}
+
+#[tokio::test]
+async fn a_signed_event_is_known_as_ours() {
+    let (url, mut got) = receiver(|| StatusCode::OK).await;
+    let mut signed = call(&url);
+    signed.signing_secret = Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
+    assert_eq!(signed.send(&web(), &letter(Reason::RollingBack), letter(Reason::RollingBack).notice.at).await, Ok(()));
+    let (headers, body) = got.recv().await.unwrap();
+    let (id, stamp) = (headers["webhook-id"].to_str().unwrap(), headers["webhook-timestamp"].to_str().unwrap());
+    assert_eq!((id, stamp), ("7d0b-4", "1767323045"));
+    let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let expected = fakes::hmac(&key, &[format!("{id}.{stamp}.").as_bytes(), &body].concat());
+    assert_eq!(headers["webhook-signature"], format!("v1,{expected}"));
+
+    signed.signing_secret = Some(format!("{CANARY}!"));
+    let why = "the signing secret is not base64; make one with: openssl rand -base64 32".to_owned();
+    assert_eq!(signed.send(&web(), &letter(Reason::RollingBack), clock::now()).await, Err(Fault::Later(why, None)));
 }
