@@ -128,9 +128,7 @@ fn of_redis(redis: &RedisStep, image: &str, dry_run: bool) -> Value {
     if dry_run {
         args.push("--dry-run".into());
     }
-    let key = |name: &str, key: &str, optional: bool| {
-        json!({"name": name, "valueFrom": {"secretKeyRef": {"name": redis.secret_name, "key": key, "optional": optional}}})
-    };
+    let key = |name: &str, key: &str, optional: bool| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": redis.secret_name, "key": key, "optional": optional}}});
     json!({
         "name": "step",
         "image": image,

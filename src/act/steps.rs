@@ -20,7 +20,12 @@ pub fn steps(goal: &Goal, stable: &Revision, seen: &Seen) -> Vec<Effect> {
     if seen.unread.first().is_some()
         && !matches!(
             goal,
-            Goal::Abandoned | Goal::AtRest | Goal::Try | Goal::Revert { .. } | Goal::Gone { .. } | Goal::Withdraw { .. }
+            Goal::Abandoned
+                | Goal::AtRest
+                | Goal::Try
+                | Goal::Revert { .. }
+                | Goal::Gone { .. }
+                | Goal::Withdraw { .. }
         )
     {
         // What is not seen carries nothing: the way down goes on, everything else waits for the next look.

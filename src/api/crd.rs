@@ -50,12 +50,10 @@ fn tidy(schema: &mut Value, path: &[&str]) {
         node.remove("default");
     }
     if path.starts_with(&["status", "state"]) {
-        if let [.., "candidate", "plan" | "traffic" | "rollback"] = path {
-            // What was pinned when the release began; what it means stands at the spec's own fields.
-            node.clear();
-            node.insert("type".into(), "object".into());
-            node.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
-            return;
+        if let [.., "candidate", "plan" | "traffic" | "rollback"] | [_, _, _, "report"] = path {
+            // What was pinned when the release began, and how a way back went: what it means stands at the spec's own fields and at
+            // those of the history.
+            return free(node);
         }
         for word in [
             "description",
@@ -83,6 +81,13 @@ fn tidy(schema: &mut Value, path: &[&str]) {
             tidy(element, &[path, &["[]"]].concat());
         }
     }
+}
+
+/// Any object: only the operator writes it.
+fn free(node: &mut Map<String, Value>) {
+    node.clear();
+    node.insert("type".into(), "object".into());
+    node.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
 }
 
 /// `uint32` and the like are unknown to the API server; and whole limits are written without a fraction.

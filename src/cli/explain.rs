@@ -213,8 +213,10 @@ impl Case<'_> {
     }
 
     fn reverting(&self, since: At, report: &Report, message: String) -> Explanation {
-        let under_way =
-            report.steps.iter().find(|s| !matches!(s.outcome, StepOutcome::Succeeded | StepOutcome::Failed | StepOutcome::Skipped));
+        let under_way = report
+            .steps
+            .iter()
+            .find(|s| !matches!(s.outcome, StepOutcome::Succeeded | StepOutcome::Failed | StepOutcome::Skipped));
         let Some(step) = under_way else {
             return Explanation {
                 stands: self.stands("verifies that the stable version has recovered", since),
@@ -228,10 +230,9 @@ impl Case<'_> {
             stands: self.stands("carries out its rollback plan; the traffic is back", since),
             waits_for: vec![message],
             next: format!("after step {}: the steps behind it, then the recovery of the stable version", step.name),
-            command: asks.then(|| format!(
-                "kubectl haldane confirm {} {}{}   # say yes to this step",
-                self.name, step.name, self.flag
-            )),
+            command: asks.then(|| {
+                format!("kubectl haldane confirm {} {}{}   # say yes to this step", self.name, step.name, self.flag)
+            }),
         }
     }
 

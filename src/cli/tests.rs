@@ -271,10 +271,7 @@ fn an_order_that_could_do_nothing_is_refused_with_a_sentence() {
     assert_eq!(refused("Stepping", Wish::Resume), "Release checkout is not paused");
     assert_eq!(refused("Idle", Wish::Retry { revision: None }), "Release checkout has no rejected revision to retry");
     let yes = Wish::Confirm { step: "schema".into() };
-    assert_eq!(
-        refused("Reverting", yes),
-        "no step of a rollback of Release checkout waits for a yes: it is Reverting"
-    );
+    assert_eq!(refused("Reverting", yes), "no step of a rollback of Release checkout waits for a yes: it is Reverting");
 }
 
 #[test]

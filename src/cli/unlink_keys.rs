@@ -58,16 +58,14 @@ async fn connect() -> anyhow::Result<MultiplexedConnection> {
     // The client's own words would name the address with its password.
     let wrong = "key url of the step's Secret is not a Redis address such as redis://user:password@host:6379/0";
     let client = match env::var("HALDANE_REDIS_CA").ok().filter(|ca| !ca.is_empty()) {
-        Some(ca) => Client::build_with_tls(
-            url.trim(),
-            TlsCertificates { client_tls: None, root_cert: Some(ca.into_bytes()) },
-        ),
+        Some(ca) => {
+            Client::build_with_tls(url.trim(), TlsCertificates { client_tls: None, root_cert: Some(ca.into_bytes()) })
+        }
         None => Client::open(url.trim()),
     };
     let Ok(client) = client else { bail!(wrong) };
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
     let made = client.get_multiplexed_async_connection_with_config(&config).await;
     made.map_err(|e| anyhow::anyhow!("no connection to the Redis of the step's Secret: {}", e.category()))
 }

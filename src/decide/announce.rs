@@ -77,7 +77,11 @@ pub(crate) fn transition(memory: &mut Memory, spec: &ReleaseSpec, seen: &Seen, p
 /// What a candidate waits for that is worth telling.
 fn closed_gates(state: Option<&State>) -> Vec<&str> {
     let Some(State::Waiting { closed, .. }) = state else { return Vec::new() };
-    closed.iter().filter(|gate| gate.name != UNSEEN && gate.name != Gate::TRIAL).map(|gate| gate.message.as_str()).collect()
+    closed
+        .iter()
+        .filter(|gate| gate.name != UNSEEN && gate.name != Gate::TRIAL)
+        .map(|gate| gate.message.as_str())
+        .collect()
 }
 
 /// What is told on entering a State (or a step of it). `None`: it was there already.

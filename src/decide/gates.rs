@@ -133,7 +133,9 @@ fn trial(seen: &StepJob) -> Option<Gate> {
     match seen {
         StepJob::There(JobSeen::Succeeded { .. }) => None,
         StepJob::There(JobSeen::Running { stuck: Some(why), .. } | JobSeen::Failed(why)) => {
-            let why = format!("the rollback plan cannot be carried out: {why}; mend it, it is tried again within two minutes");
+            let why = format!(
+                "the rollback plan cannot be carried out: {why}; mend it, it is tried again within two minutes"
+            );
             Some(gate(Gate::PLAN, why))
         }
         StepJob::There(JobSeen::Running { .. }) | StepJob::Absent | StepJob::Unknown => {

@@ -47,10 +47,9 @@ impl Goal {
     pub fn of(state: &State) -> Self {
         match state {
             State::Waiting { .. } if state.on_trial().is_some() => Self::Try,
-            State::Idle { .. }
-            | State::Waiting { .. }
-            | State::RolledBack { .. }
-            | State::RollbackFailed { .. } => Self::AtRest,
+            State::Idle { .. } | State::Waiting { .. } | State::RolledBack { .. } | State::RollbackFailed { .. } => {
+                Self::AtRest
+            }
             State::Reverting { report, .. } => Self::Revert { attempt: report.attempt() },
             State::Preparing { candidate, resume, .. } => Self::Canary {
                 step: first_step(candidate, *resume),

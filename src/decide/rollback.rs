@@ -233,8 +233,10 @@ pub(crate) fn reverting(back: Back, facts: &Facts<'_>, memory: &mut Memory) -> N
         let message = format!("{}; {way}", cause.message);
         Next::stay(State::Reverting { stable, candidate, since, cause, report }, message)
     } else if let Some(Course::Ended(at)) = course {
-        let since = since.max(at.unwrap_or(since));
-        match recovery::verify(&spec.checks, workload.wanted, seen, report.confirmed_at.unwrap_or(since)) {
+        // What the steps changed is part of what serves, so it is watched from their end on.
+        let from = at.unwrap_or_else(|| report.confirmed_at.unwrap_or(since));
+        let since = since.max(from);
+        match recovery::verify(&spec.checks, workload.wanted, seen, from) {
             Recovery::Proven => {
                 report.recovered_at = Some(seen.now);
                 return end(stable, candidate, cause, report, facts, memory);

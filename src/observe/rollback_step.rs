@@ -45,12 +45,7 @@ fn cut(release: &str, end: &str) -> String {
 }
 
 /// The Job of this attempt.
-pub async fn look(
-    client: &Client,
-    namespace: &str,
-    release_uid: &str,
-    name: &str,
-) -> Result<StepJob> {
+pub async fn look(client: &Client, namespace: &str, release_uid: &str, name: &str) -> Result<StepJob> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let job = jobs.get_opt(name).await.map_err(|e| Error::from_kube(format!("reading Job {name}"), e))?;
     let ours = |job: &Job| job.annotations().get(names::RELEASE_UID).is_some_and(|uid| uid == release_uid);
@@ -82,7 +77,8 @@ fn cannot_start(pod: &Pod) -> Option<String> {
 
 /// The termination message of the pod's container: what it wrote there, or the end of its log if it failed.
 fn last_words(pod: &Pod) -> Option<String> {
-    let ended = pod.status.as_ref()?.container_statuses.as_ref()?.iter().find_map(|c| c.state.as_ref()?.terminated.as_ref())?;
+    let ended =
+        pod.status.as_ref()?.container_statuses.as_ref()?.iter().find_map(|c| c.state.as_ref()?.terminated.as_ref())?;
     let message = ended.message.as_deref().unwrap_or_default();
     let words = redact(message);
     let words = words.trim();

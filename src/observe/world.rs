@@ -14,8 +14,7 @@ use kube::{
 };
 
 use super::{
-    clock, orders,
-    rollback_step,
+    clock, orders, rollback_step,
     seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, StepJob, Target, Unread},
     smoke,
     traffic::{self, PATIENCE, Raw, TrafficAsk},

@@ -88,7 +88,8 @@ impl Tale {
             Self::RollbackPlan => {
                 stage.agent.end(pods::named("shop-rollback-"), true);
                 // The first attempt fails.
-                let first = |pod: &Pod| pod.name_any().starts_with("shop-rollback-schema-") && pod.name_any().contains("-1-");
+                let first =
+                    |pod: &Pod| pod.name_any().starts_with("shop-rollback-schema-") && pod.name_any().contains("-1-");
                 stage.agent.end(first, false);
                 stage.wish(Wish { plan: true, ..STAYS }).await;
                 stage.in_step().await?;

@@ -83,7 +83,8 @@ async fn unlink(url: &str, ca: Option<&str>, args: &[&str]) -> (bool, String) {
         command.env("HALDANE_REDIS_CA", ca);
     }
     let output = tokio::time::timeout(SOON, command.output()).await.expect("it ends").expect("it runs");
-    let said = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr }).into_owned();
+    let said =
+        String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr }).into_owned();
     assert!(!said.contains("s3cret") && !said.contains("127.0.0.1"), "{said}");
     (output.status.success(), said.trim().to_owned())
 }
@@ -105,7 +106,8 @@ async fn keys_are_found_by_their_patterns_and_nothing_else_goes() {
     // By TLS, with the Secret's authority; without it nobody vouches for the server.
     redis.fill().await;
     let ca = std::fs::read_to_string(redis.dir.path().join("ca.crt")).expect("a certificate");
-    let url = redis.url("sweeper").replace("redis://", "rediss://").replace(&redis.port.to_string(), &redis.tls.to_string());
+    let url =
+        redis.url("sweeper").replace("redis://", "rediss://").replace(&redis.port.to_string(), &redis.tls.to_string());
     let (done, said) = unlink(&url, None, &["--pattern=cart:*"]).await;
     assert!(!done && said.contains("no connection to the Redis of the step's Secret"), "{said}");
     let done = unlink(&url, Some(&ca), &["--pattern=cart:*"]).await;

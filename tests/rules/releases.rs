@@ -457,6 +457,7 @@ fn who_un_pauses_a_held_deployment_in_a_rollback_has_released_its_template() {
     let failed = |run: &Run| matches!(run.state(), Some(State::RollbackFailed { .. }));
     for (ill, then) in [(false, &reverting as &dyn Fn(&Run) -> bool), (true, &failed)] {
         let mut run = Run::with(1, 1, 4, None).held(Hold::Always);
+        run.world.spec.rollback.steps.clear();
         until(&mut run, 30, |r| idle_on("A")(r) && r.rests());
         run.world.bad = vec!["B".into()];
         run.ask("B");

@@ -3,6 +3,7 @@
 use haldane::{
     act::{effect::Effect, steps::steps},
     api::{
+        action::{ActionType, PromoteTo},
         notice::Reason,
         state::{CauseKind, State},
         status::Ended,
@@ -88,15 +89,33 @@ fn a_refused_version_stays_refused() {
 
 #[test]
 fn in_a_rollback_nobody_waits_for_the_stable_version_to_be_well() {
-    let mut run = Run::new(true, 2, None);
-    run.seconds(3).unwrap();
-    run.world.bad = vec!["B".into()];
-    run.ask("B");
-    until(&mut run, 120, |r| matches!(r.state(), Some(State::Reverting { .. })));
-    run.world.degraded = true; // it does not recover
-    run.retire(true);
-    until(&mut run, 60, Run::is_left);
+    let retired = |plan: bool| {
+        let mut run = Run::new(true, 2, None);
+        if !plan {
+            run.world.spec.rollback.steps.clear();
+        }
+        run.seconds(3).unwrap();
+        run.world.bad = vec!["B".into()];
+        run.ask("B");
+        until(&mut run, 120, |r| matches!(r.state(), Some(State::Reverting { .. })));
+        run.world.degraded = true; // it does not recover
+        run.retire(true);
+        until(&mut run, 60, Run::is_left);
+        run
+    };
+    let run = retired(false);
     assert!(matches!(run.state(), Some(State::RolledBack { .. })), "{:?}", run.state());
+    // What was not done of a plan is told, and can be ordered when it is installed again.
+    let mut run = retired(true);
+    assert!(
+        matches!(run.state(), Some(State::RollbackFailed { problem, .. }) if problem == "not tried: schema, coupons"),
+        "{:?}",
+        run.state()
+    );
+    run.world.degraded = false;
+    run.retire(false);
+    run.order(ActionType::Rollback, PromoteTo::NextStep);
+    until(&mut run, 120, rolled_back);
 }
 
 /// A held Deployment at rest, its stable template kept.

@@ -124,7 +124,10 @@ fn a_job_that_somebody_deleted_is_not_created_again() {
     run.world.jobs.clear();
     run.world.stirred();
     until(&mut run, 90, |r| problem(r).is_some());
-    assert_eq!(problem(&run), Some("step schema failed: its Job was deleted before its result was read; not tried: coupons"));
+    assert_eq!(
+        problem(&run),
+        Some("step schema failed: its Job was deleted before its result was read; not tried: coupons")
+    );
     assert_eq!(jobs(&run), []);
 }
 
@@ -134,6 +137,10 @@ fn a_job_that_nobody_ends_is_given_up_and_no_second_one_is_started_beside_it() {
     until(&mut run, 30, |r| report(r).unwrap().steps[0].job_seen);
     run.world.jobs[0].left = u32::MAX;
     until(&mut run, 7 * 60, |r| problem(r).is_some());
-    assert!(problem(&run).unwrap().starts_with("step schema failed: its Job did not end within 5m"), "{:?}", problem(&run));
+    assert!(
+        problem(&run).unwrap().starts_with("step schema failed: its Job did not end within 5 m"),
+        "{:?}",
+        problem(&run)
+    );
     assert_eq!(jobs(&run), [("schema", 1)]);
 }

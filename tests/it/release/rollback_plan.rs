@@ -38,7 +38,10 @@ async fn a_plan_is_tried_first_and_carried_out_after_the_traffic() {
     shop.wish(PLAN).await;
     let why = "the rollback plan cannot be carried out: container schema: CreateContainerConfigError: as the test says";
     shop.until("shop", "why it waits", |s| s.phase == "Waiting" && s.message.contains(why)).await;
-    assert!(shop.writes().iter().all(|w| w.resource == "releases/status" || w.resource == "jobs"), "nothing is touched");
+    assert!(
+        shop.writes().iter().all(|w| w.resource == "releases/status" || w.resource == "jobs"),
+        "nothing is touched"
+    );
     let trial = &jobs(&shop, "trial").await[0];
     let pod = serde_json::to_value(&trial.spec.as_ref().expect("a spec").template.spec).expect("JSON");
     assert_eq!(pod["containers"][0]["image"], json!("haldane:it"));

@@ -8,7 +8,10 @@ use haldane::api::{
     plan::{FloatingTags, Plan},
     release::{Header, RouteRef},
     rollback::RollbackPlan,
-    state::{Candidate, Cause, CauseKind, Gate, Part, PinnedTraffic, Proof, Report, Revision, StepOutcome, StepReport, Version},
+    state::{
+        Candidate, Cause, CauseKind, Gate, Part, PinnedTraffic, Proof, Report, Revision, StepOutcome, StepReport,
+        Version,
+    },
     status::{Ended, Evidence, FORMAT_VERSION, HistoryEntry, Judged, Memory, Outcome, Paused, Ratio, Rejected},
     units::At,
 };
@@ -270,7 +273,49 @@ pub fn all() -> Vec<(&'static str, Release)> {
     };
     all.push(("rolled-back-held", held(release(spec(&new()), state, ended(Ended::RolledBack)))));
     all.push(("everything", everything()));
+    all.push(("rollback-plan", with_a_plan()));
     all
+}
+
+/// Rolled back with a plan of which not all was done.
+fn with_a_plan() -> Release {
+    let candidate = Candidate { rollback: plan_of_the_rollback(), ..candidate() };
+    let report = || Report { steps: steps(), recovered_at: Some(at(60)), ..report(Proof::Counters) };
+    let notice = |(seq, reason): (u64, Reason)| Notice {
+        seq,
+        reason,
+        at: at(30),
+        message: "what was told".into(),
+        revision: Some(new().revision.0),
+        pending: vec!["event".into()],
+        attempts: 0,
+    };
+    let entry = HistoryEntry {
+        version: version("1.4.0", "9d8c7b6a5f"),
+        replaced: version("1.3.9", "4e3d2c1b0a"),
+        outcome: Ended::RolledBack,
+        at: at(-600),
+        message: "how it ended".into(),
+        report: Some(report()),
+    };
+    let memory = Memory {
+        rejected: vec![rejected(CauseKind::Bad)],
+        result: Some(result(Ended::RollbackFailed)),
+        outbox: (6..).zip([Reason::StepFailed, Reason::ConfirmationNeeded]).map(notice).collect(),
+        notices: 7,
+        history: vec![entry],
+        ..memory()
+    };
+    let state = State::RollbackFailed {
+        stable: old(),
+        candidate,
+        cause: cause(CauseKind::Bad),
+        report: report(),
+        problem: "step failed failed: what it said".into(),
+    };
+    let mut spec = spec(&new());
+    spec["rollback"] = json!(plan_of_the_rollback());
+    release(spec, state, memory)
 }
 
 /// Names no images.
@@ -284,7 +329,6 @@ fn held(mut release: Release) -> Release {
 fn everything() -> Release {
     let mut candidate = Candidate { undo: true, replaced: Some("checkout-r5f6a7b8c9d-x".into()), ..candidate() };
     candidate.plan.floating_tags = FloatingTags::Refuse;
-    candidate.rollback = plan_of_the_rollback();
     candidate.traffic.weights = [("HTTPRoute checkout/0/checkout".into(), 7)].into();
     let (stable, since) = (old(), at(10));
     let evidence = Evidence {
@@ -332,8 +376,6 @@ fn everything() -> Release {
         Reason::Conflict,
         Reason::StatusLost,
         Reason::Abandoned,
-        Reason::StepFailed,
-        Reason::ConfirmationNeeded,
     ];
     let notice = |(seq, reason): (u64, Reason)| Notice {
         seq,
@@ -350,13 +392,7 @@ fn everything() -> Release {
         outcome,
         at: at(-600),
         message: "how it ended".into(),
-        report: Some(Report {
-            direct: true,
-            turned_at: Some(at(45)),
-            recovered_at: Some(at(60)),
-            steps: steps(),
-            ..report(proof)
-        }),
+        report: Some(Report { direct: true, turned_at: Some(at(45)), recovered_at: Some(at(60)), ..report(proof) }),
     };
     let kinds =
         [CauseKind::Bad, CauseKind::NotReady, CauseKind::Ordered, CauseKind::Superseded, CauseKind::Inconclusive];
@@ -398,7 +434,6 @@ fn everything() -> Release {
         "strict": true, "minRequests": 80, "warmUp": "20s", "settleScrapes": 2,
         "onNoData": {"after": "3600s", "then": "Pause"}, "onDegraded": {"after": "3600s", "then": "Rollback"},
     });
-    spec["rollback"] = json!(plan_of_the_rollback());
     spec["notify"] = json!([{"notifier": "oncall", "reasons": ["RolledBack", "Stuck"]}]);
     release(spec, State::Stepping { stable, candidate, step: 1, since, settled: Some(at(20)) }, memory)
 }

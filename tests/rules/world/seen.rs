@@ -8,8 +8,9 @@ use haldane::{
         state::{Revision, State},
     },
     observe::seen::{
-        Asked, CandidateSet, Feed, Hold, JobSeen, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble, Point, Probe,
-        ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, StepJob, Target, Unread, Workload,
+        Asked, CandidateSet, Feed, Hold, JobSeen, Leaving, OwnedSet, Owner, Parting, Pod, PodSamples, PodTrouble,
+        Point, Probe, ReleaseSeen, RouteSeen, Samples, Scrape, Scrapes, Seen, ServiceSeen, Side, StepJob, Target,
+        Unread, Workload,
     },
 };
 
