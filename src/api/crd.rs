@@ -174,10 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn no_field_is_a_word_that_yaml_takes_for_a_boolean() {
-        every_node(|path, _| {
-            let name = path.rsplit('.').next().unwrap();
-            assert!(!["y", "n", "yes", "no", "on", "off", "true", "false"].contains(&name), "{path}");
+    fn no_field_and_no_fixed_word_is_one_that_yaml_takes_for_a_boolean() {
+        let boolean = |word: &str| ["y", "n", "yes", "no", "on", "off", "true", "false"].contains(&word);
+        every_node(|path, node| {
+            assert!(!boolean(path.rsplit('.').next().unwrap()), "{path}");
+            let words = node.get("enum").and_then(Value::as_array).into_iter().flatten();
+            for word in words.filter_map(Value::as_str) {
+                assert!(!boolean(&word.to_lowercase()), "{path}: {word}");
+            }
         });
     }
 

@@ -80,8 +80,10 @@ pub enum OnFailure {
 /// Whether a person is asked.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Confirm {
+    /// It runs by itself.
     #[default]
-    No,
+    Automatic,
+    /// A person must say yes first.
     Required,
 }
 
@@ -174,7 +176,7 @@ pub struct RedisStep {
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
     /// Which keys go: patterns as in Redis' KEYS, for example `coupon:*`.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 256}))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = Rule::new("self.all(k, !k.matches('^[*?]*$'))").message("spec.rollback.steps[].redis.keys: a pattern of nothing but * and ? deletes everything; name the keys, for example coupon:*"))]
     pub keys: Vec<String>,

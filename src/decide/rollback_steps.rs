@@ -134,7 +134,7 @@ fn confirmed(
     facts: &Facts<'_>,
     told: &mut Vec<(Reason, String)>,
 ) -> bool {
-    if planned.confirm == Confirm::No || step.confirmed_by.is_some() {
+    if planned.confirm == Confirm::Automatic || step.confirmed_by.is_some() {
         return true;
     }
     if let Some((_, by)) = facts.wish.confirmed.iter().find(|(name, _)| *name == step.name) {

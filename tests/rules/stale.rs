@@ -83,8 +83,10 @@ impl Plan<'_> {
         let now = std::iter::once_with(|| self.by_a_new_operator());
         let seconds = (0..3).map(|later| self.fresh(later));
         let passes = (0..4).map(|later| self.before_the_pass_of(self.n + later));
+        // Who un-pauses a Deployment in the moment in which it is paused may lose: then it is as if he had not.
+        let undone = (self.what == "un-paused").then(|| self.undisturbed());
         let mut others = Vec::new();
-        for fresh in now.chain(seconds).chain(passes) {
+        for fresh in now.chain(seconds).chain(passes).chain(undone) {
             let fresh = fresh?;
             if fresh == *end {
                 return Ok(());
@@ -92,6 +94,12 @@ impl Plan<'_> {
             others.push(fresh);
         }
         Err(format!("came to\n  {end}\ninstead of\n  {}", others.join("\n  ")))
+    }
+
+    fn undisturbed(&self) -> Result<String, String> {
+        let mut play = self.reference.before[self.n].clone();
+        self.reference.script.wherever(&mut play)?;
+        Ok(coarse(&play.run))
     }
 
     fn fresh(&self, later: usize) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use haldane::api::release::FINALIZER;
+use haldane::api::{names, release::FINALIZER};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment, ReplicaSet},
     batch::v1::Job,
@@ -33,7 +33,7 @@ impl Shop {
     /// Live pods, by name.
     pub async fn pods(&self) -> BTreeMap<String, String> {
         let pods = self.api::<Pod>().list(&ListParams::default()).await.expect("pods").items;
-        let live = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none());
+        let live = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none() && !kept_to_read(&p.metadata));
         live.map(|p| (p.name_any(), p.uid().expect("a UID"))).collect()
     }
 
@@ -103,7 +103,15 @@ impl Shop {
     }
 }
 
+/// The Jobs of a rollback plan and their pods stay for a week, for people to read.
+fn kept_to_read(meta: &kube::core::ObjectMeta) -> bool {
+    meta.labels.iter().flatten().any(|(key, _)| key == names::ROLLBACK_STEP)
+}
+
 fn has_mark(meta: &kube::core::ObjectMeta) -> bool {
+    if kept_to_read(meta) {
+        return false;
+    }
     let marked = |map: &Option<BTreeMap<String, String>>| map.iter().flatten().any(|(k, _)| k.contains("haldane.dev/"));
     marked(&meta.labels) || marked(&meta.annotations) || meta.finalizers.iter().flatten().any(|f| f == FINALIZER)
 }
