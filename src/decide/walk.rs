@@ -44,22 +44,7 @@ pub(crate) fn preparing(
     let set = seen.candidate.as_ref();
     let ready = set.map_or(0, |c| lasting(&candidate, c));
     let label = candidate.version.label().to_owned();
-    let trial = Trial {
-        checks: &spec.checks,
-        now: seen.now,
-        since: seen.now,
-        pods: &seen.pods,
-        feed: &Feed::Unset,
-        probes: &[],
-        smoke: None,
-        smoke_due: false,
-        weight: 0,
-        traffic: false,
-        arrived: false,
-        routed: false,
-        stands: None,
-        horizon: Duration::ZERO,
-    };
+    let trial = Trial::of_pods(&spec.checks, seen.now, &seen.pods);
     if let (_, Verdict::Bad { message }) = judge(&trial, &Evidence::default()) {
         return rollback::begin(stable, candidate, CauseKind::NotReady, message, facts, memory);
     }

@@ -15,14 +15,16 @@ use kube::{
 
 use super::{
     clock, orders, rollback_step,
-    seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, StepJob, Target, Unread},
+    seen::{Feed, Leaving, Parting, Probe, ReleaseSeen, Seen, SmokeSeen, StepJob, Target, Unread},
     smoke,
     traffic::{self, PATIENCE, Raw, TrafficAsk},
     workload,
 };
 use crate::{
     api::{
-        Release, names,
+        Release,
+        checks::SmokePoint,
+        names,
         release::FINALIZER,
         state::{State, Version},
         status::{Ended, Memory},
@@ -86,7 +88,6 @@ pub async fn observe(
         release: &name,
         release_uid: &uid,
     };
-    let id = state.and_then(State::candidate).map(|c| c.id.clone());
     // Until a release begins, what is written counts: it may still be corrected.
     let pinned = state.filter(|s| s.active()).and_then(State::candidate).map(|c| &c.traffic);
     let services = pinned.map(|p| p.services.as_slice()).or(release.spec.traffic.services.as_deref());
@@ -94,46 +95,20 @@ pub async fn observe(
     // On its way a release does without much of this, so no read may hold up the others for long.
     let active = state.is_some_and(State::active);
     let limit = if active { PATIENCE } else { Duration::MAX };
-    let step = state.and_then(State::attempt).map(|attempt| rollback_step::job_name(&name, &uid, &attempt));
-    let trial = state.and_then(State::on_trial).map(|candidate| rollback_step::trial_name(&name, &uid, candidate));
-    let (view, orders, conflict, smoke, step_job, trial, terminating, reads) = tokio::try_join!(
+    let (view, orders, conflict, jobs, terminating, reads) = tokio::try_join!(
         workload::look(client, &namespace, target, &ask),
         async {
             let orders = orders::look(client, &namespace, &name, known.orders_proven);
             Ok(traffic::in_time(PATIENCE, "listing ReleaseActions", orders).await)
         },
         conflict(client, &namespace, release, state),
-        async {
-            Ok(match (&id, &release.spec.checks.smoke) {
-                (Some(id), Some(_)) => {
-                    let jobs = smoke::look(client, &namespace, &name, &uid, id);
-                    traffic::in_time(PATIENCE, "reading smoke Jobs", jobs).await
-                }
-                _ => Ok(BTreeMap::new()),
-            })
-        },
-        async {
-            Ok(match &step {
-                Some(job_name) => {
-                    let job = rollback_step::look(client, &namespace, &uid, job_name);
-                    traffic::in_time(PATIENCE, "reading the Job of a rollback step", job).await
-                }
-                None => Ok(StepJob::Unknown),
-            })
-        },
-        async {
-            match &trial {
-                Some(job_name) => rollback_step::look(client, &namespace, &uid, job_name).await,
-                None => Ok(StepJob::Unknown),
-            }
-        },
+        jobs(client, &namespace, release, state),
         terminating(client, &namespace, release),
         async { Ok(traffic::read(client, &namespace, services, routes, limit).await) },
     )?;
     let mut unread = Unread { around: view.unread, ..Unread::default() };
     let orders = unless_unreadable(orders, &mut unread.around);
-    let smoke = unless_unreadable(smoke, &mut unread.around);
-    let step_job = unless_unreadable(step_job, &mut unread.around);
+    unread.around.extend(jobs.unread);
     let objects = if active {
         let (objects, sentences) = reads.or_last(&known.last, routes);
         unread.traffic = sentences;
@@ -178,9 +153,9 @@ pub async fn observe(
             stands: None,
             metrics: known.metrics,
             probes: known.probes,
-            smoke,
-            trial,
-            step_job,
+            smoke: jobs.smoke,
+            trial: jobs.trial,
+            step_job: jobs.step,
             orders,
             route_written_at: known.route_written_at,
             delivered: known.delivered,
@@ -192,6 +167,50 @@ pub async fn observe(
     };
     world.seen.stand(known.stood);
     Ok(world)
+}
+
+/// Our Jobs that matter in this State.
+struct Jobs {
+    smoke: BTreeMap<SmokePoint, SmokeSeen>,
+    step: StepJob,
+    trial: StepJob,
+    unread: Vec<String>,
+}
+
+async fn jobs(client: &Client, namespace: &str, release: &Release, state: Option<&State>) -> Result<Jobs> {
+    let (name, uid) = (release.name_any(), release.uid().unwrap_or_default());
+    let smoke = async {
+        match (state.and_then(State::candidate), &release.spec.checks.smoke) {
+            (Some(candidate), Some(_)) => {
+                let jobs = smoke::look(client, namespace, &name, &uid, &candidate.id);
+                traffic::in_time(PATIENCE, "reading smoke Jobs", jobs).await
+            }
+            _ => Ok(BTreeMap::new()),
+        }
+    };
+    let step = async {
+        match state.and_then(State::attempt) {
+            Some(attempt) => {
+                let job = rollback_step::job_name(&name, &uid, &attempt);
+                let job = rollback_step::look(client, namespace, &uid, &job);
+                traffic::in_time(PATIENCE, "reading the Job of a rollback step", job).await
+            }
+            None => Ok(StepJob::Unknown),
+        }
+    };
+    let trial = async {
+        match state.and_then(State::on_trial) {
+            Some(candidate) => {
+                let job = rollback_step::trial_name(&name, &uid, candidate);
+                rollback_step::look(client, namespace, &uid, &job).await
+            }
+            None => Ok(StepJob::Unknown),
+        }
+    };
+    let (smoke, step, trial) = tokio::join!(smoke, step, trial);
+    let mut unread = Vec::new();
+    let (smoke, step) = (unless_unreadable(smoke, &mut unread), unless_unreadable(step, &mut unread));
+    Ok(Jobs { smoke, step, trial: trial?, unread })
 }
 
 /// What the Release's own metadata say, and how it goes if it is deleted.

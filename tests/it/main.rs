@@ -52,6 +52,7 @@ mod tell;
 mod traffic;
 #[cfg(test)]
 mod trouble;
+#[cfg(test)]
 mod unlink_keys;
 #[cfg(test)]
 mod workload;

@@ -63,6 +63,28 @@ pub struct Trial<'a> {
     pub horizon: Duration,
 }
 
+impl<'a> Trial<'a> {
+    /// Of pods that have no traffic yet: only they themselves speak.
+    pub const fn of_pods(checks: &'a Checks, now: At, pods: &'a [Pod]) -> Self {
+        Self {
+            checks,
+            now,
+            since: now,
+            pods,
+            feed: &Feed::Unset,
+            probes: &[],
+            smoke: None,
+            smoke_due: false,
+            weight: 0,
+            traffic: false,
+            arrived: false,
+            routed: false,
+            stands: None,
+            horizon: Duration::ZERO,
+        }
+    }
+}
+
 impl Trial<'_> {
     /// Pods of a side that are not on their way out.
     fn alive(&self, side: Side) -> impl Iterator<Item = &Pod> {

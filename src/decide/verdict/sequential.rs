@@ -55,7 +55,7 @@ fn go_on(
 ) -> (Engine, Option<Output>) {
     let (judged, before) = (state.judged(), state.share());
     let mut engine = Engine::resume(config(trial), state);
-    engine.routes_stand(trial.stands.map(|at| at.epoch()));
+    engine.routes_stand(trial.stands.map(At::epoch));
     let mut output = None;
     for sample in rounds(trial, scrapes, (judged, back), before) {
         if judged.is_some_and(|judged| sample.t <= judged && sample.t < trial.now.epoch()) {

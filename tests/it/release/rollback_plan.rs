@@ -33,6 +33,7 @@ async fn jobs(shop: &Shop, step: &str) -> Vec<Job> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_is_tried_first_and_carried_out_after_the_traffic() {
+    use StepOutcome::{Failed, Skipped, Succeeded};
     let shop = Shop::open().await;
     shop.agent.without_secret(pods::named("shop-rollback-trial"));
     shop.wish(PLAN).await;
@@ -54,7 +55,6 @@ async fn a_plan_is_tried_first_and_carried_out_after_the_traffic() {
     shop.agent.end(pods::of_image("haldane:it"), true);
     shop.order("Rollback", "").await;
     let failed = shop.phase("shop", "RollbackFailed").await;
-    use StepOutcome::{Failed, Skipped, Succeeded};
     assert_eq!(steps(failed.state.as_ref()), [("schema".into(), Failed, 2), ("coupons".into(), Skipped, 0)]);
     assert!(failed.message.contains("step schema failed: the pod of Job shop-rollback-schema-"), "{}", failed.message);
     assert!(failed.message.contains("relation in use, password=…; not tried: coupons"), "{}", failed.message);
