@@ -18,7 +18,7 @@ pub fn ending(ledger: &Ledger, ns: &str) -> Ending {
     let mut ending = Ending::new();
     for kind in KINDS {
         for (name, object) in world.all(kind) {
-            ending.insert(format!("{kind} {name}"), plain(kind, object, ns));
+            ending.insert(format!("{kind} {}", unmarked(name)), plain(kind, object, ns));
         }
         let (made, deleted) = ledger.made.get(kind).copied().unwrap_or_default();
         ending.insert(format!("{kind} made and deleted"), json!([made, deleted]));
@@ -88,6 +88,10 @@ fn plain(kind: &str, object: &Value, ns: &str) -> Value {
             // All has been told when a story ends; whether the last Event is crossed off already is chance.
             out["status"].as_object_mut().map(|status| status.remove("outbox"));
         }
+        "jobs" => {
+            // The rest is the Job controller's, and named after the Job.
+            out["spec"] = object["spec"]["template"]["spec"].clone();
+        }
         "replicasets" | "deployments" => {
             for field in ["replicas", "readyReplicas", "availableReplicas", "unavailableReplicas"] {
                 out[field] = object["status"][field].clone();
@@ -97,6 +101,15 @@ fn plain(kind: &str, object: &Value, ns: &str) -> Value {
     }
     mask(&mut out, ns);
     out
+}
+
+/// The Job of a rollback step is called after the moment of the decision.
+pub fn unmarked(name: &str) -> String {
+    let mut parts = name.rsplitn(3, '-');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(number), Some(_), Some(stem)) if stem.contains("-rollback-") => format!("{stem}-{number}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// Blots out moments and identities.

@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::watch};
 use tower::BoxError;
 
-use crate::views::{self, Event, Seen, View};
+use crate::{
+    ending::unmarked,
+    views::{self, Event, Seen, View},
+};
 
 /// What can happen to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -311,7 +314,7 @@ fn name(method: &Method, path: &str, body: &Value) -> Option<String> {
     }
     Some(match *method {
         Method::POST if resource == "events" => format!("create event {}", text(&body["reason"])),
-        Method::POST => format!("create {resource} {}", text(&body["metadata"]["name"])),
+        Method::POST => format!("create {resource} {}", unmarked(&text(&body["metadata"]["name"]))),
         Method::DELETE => format!("delete {resource} {named}"),
         _ if named.ends_with("/status") => format!("status {}", state(&body["status"]["state"])),
         _ => format!("patch {resource} {named} {}", edits(body)),

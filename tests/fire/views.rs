@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::fault::Line;
+use crate::{ending::unmarked, fault::Line};
 
 /// What can happen to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,5 +223,5 @@ fn object(what: &str, event: &Value) -> Option<String> {
     let name = event["object"]["metadata"]["name"].as_str()?;
     let random = matches!(kind, "pods" | "endpointslices");
     let name = if random { name.rsplit_once('-').map_or(name, |(stem, _)| stem) } else { name };
-    Some(format!("{kind} {name}"))
+    Some(format!("{kind} {}", unmarked(name)))
 }
