@@ -17,7 +17,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::Plane;
+use super::{AGAIN, Plane};
 
 #[derive(Default)]
 struct Manner {
@@ -104,7 +104,9 @@ async fn run(api: Api<DynamicObject>, manner: Arc<Mutex<Manner>>, changed: Arc<N
                     routes.remove(&route.name_any());
                     manner.lock().expect("no panic inside").serving.remove(&route.name_any());
                 }
-                Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
+                Ok(Some(Event::Init | Event::InitDone)) => {}
+                // An API server that is gone refuses at once: without a pause this task could not even be ended.
+                Err(_) => tokio::time::sleep(AGAIN).await,
                 Ok(None) => return,
             },
             () = changed.notified() => {}

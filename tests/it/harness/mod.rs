@@ -61,6 +61,9 @@ pub use processes::tools;
 /// Long enough for anything that a healthy control plane does at once, also on a busy machine.
 pub const SOON: Duration = Duration::from_mins(1);
 
+/// After a watch that failed.
+pub const AGAIN: Duration = Duration::from_millis(100);
+
 /// Longer than any `--timeout` it is given.
 const KUBECTL: Duration = Duration::from_mins(4);
 

@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::Plane;
+use super::{AGAIN, Plane};
 
 /// How a pod fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,9 @@ impl Kubelet {
                     Ok(Some(Event::Delete(pod))) => {
                         pods.remove(&pod.name_any());
                     }
-                    Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
+                    Ok(Some(Event::Init | Event::InitDone)) => {}
+                    // An API server that is gone refuses at once: without a pause this task could not even be ended.
+                    Err(_) => tokio::time::sleep(AGAIN).await,
                     Ok(None) => return,
                 },
                 () = changed.notified() => for pod in pods.values() {
