@@ -230,7 +230,7 @@ for pid in "${followers[@]}"; do wait "$pid" || code=1; done
 
 chapter "What came of it, after $((SECONDS - started)) s"
 for pid in "$work"/loads/*.pid; do kill "$(cat "$pid")" 2>/dev/null || true; done
-sleep 1 # the last summary is written
+for pid in "$work"/loads/*.pid; do wait "$(cat "$pid")" 2>/dev/null || true; done # each writes its last summary as it ends
 total=0
 for kind in "${kinds[@]}"; do
   n=$(lost "$kind") total=$((total + n))
