@@ -277,19 +277,22 @@ pub fn all() -> Vec<(&'static str, Release)> {
     all
 }
 
-/// Rolled back with a plan of which not all was done.
-fn with_a_plan() -> Release {
-    let candidate = Candidate { rollback: plan_of_the_rollback(), ..candidate() };
-    let report = || Report { steps: steps(), recovered_at: Some(at(60)), ..report(Proof::Counters) };
-    let notice = |(seq, reason): (u64, Reason)| Notice {
+fn notice((seq, reason): (u64, Reason)) -> Notice {
+    Notice {
         seq,
         reason,
         at: at(30),
         message: "what was told".into(),
         revision: Some(new().revision.0),
-        pending: vec!["event".into()],
-        attempts: 0,
-    };
+        pending: vec!["event".into(), "oncall".into()],
+        attempts: 2,
+    }
+}
+
+/// Rolled back with a plan of which not all was done.
+fn with_a_plan() -> Release {
+    let candidate = Candidate { rollback: plan_of_the_rollback(), ..candidate() };
+    let report = || Report { steps: steps(), recovered_at: Some(at(60)), ..report(Proof::Counters) };
     let entry = HistoryEntry {
         version: version("1.4.0", "9d8c7b6a5f"),
         replaced: version("1.3.9", "4e3d2c1b0a"),
@@ -377,15 +380,6 @@ fn everything() -> Release {
         Reason::StatusLost,
         Reason::Abandoned,
     ];
-    let notice = |(seq, reason): (u64, Reason)| Notice {
-        seq,
-        reason,
-        at: at(30),
-        message: "what was told".into(),
-        revision: Some(new().revision.0),
-        pending: vec!["event".into(), "oncall".into()],
-        attempts: 2,
-    };
     let entry = |outcome, proof| HistoryEntry {
         version: version("1.4.0", "9d8c7b6a5f"),
         replaced: version("1.3.9", "4e3d2c1b0a"),
