@@ -207,7 +207,14 @@ impl Case<'_> {
                 ),
                 waits_for: vec![clean(problem)],
                 next: "nothing by itself: a person has to look".into(),
-                command: Some(self.command("rollback", "verify again")),
+                command: Some(self.command(
+                    "rollback",
+                    if report.steps.iter().all(|s| s.outcome == StepOutcome::Succeeded) {
+                        "verify again"
+                    } else {
+                        "try what was not done of the rollback plan, then verify again"
+                    },
+                )),
             },
         }
     }

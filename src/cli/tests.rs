@@ -88,6 +88,31 @@ fn a_message_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn the_steps_of_a_rollback_plan_are_shown_and_who_is_waited_for() {
+    let with = |name: &str, variant: &str, steps: serde_json::Value| -> Release {
+        let mut release = serde_json::to_value(shown(name)).unwrap();
+        release["status"]["state"][variant]["report"]["steps"] = steps;
+        serde_json::from_value(release).unwrap()
+    };
+    let at = "2026-03-02T14:06:00Z";
+    let waits = json!([
+        {"name": "cache", "outcome": "Succeeded", "attempt": 1, "at": at, "message": "deleted: 42 keys like coupon:*"},
+        {"name": "schema", "outcome": "Unconfirmed", "at": at},
+        {"name": "seeds", "outcome": "Pending", "at": at},
+    ]);
+    let waiting = with("Reverting", "reverting", waits);
+    let text = tree(&waiting, now(), PLAIN) + &Explanation::of(&waiting, now(), " -n shop").to_string();
+    insta::assert_snapshot!("rollback_plan_waits", text);
+    let failed = json!([
+        {"name": "schema", "outcome": "Failed", "attempt": 2, "at": at, "confirmedBy": "alice", "message": "relation in use"},
+        {"name": "seeds", "outcome": "Skipped", "at": at, "message": "step schema failed"},
+    ]);
+    let failed = with("RollbackFailed", "rollbackFailed", failed);
+    let text = tree(&failed, now(), PLAIN) + &Explanation::of(&failed, now(), " -n shop").to_string();
+    insta::assert_snapshot!("rollback_plan_failed", text);
+}
+
+#[test]
 fn many_releases_as_a_table() {
     let all: Vec<Release> = states().iter().map(|(name, _)| shown(name)).collect();
     let wide = Columns { namespace: true, wide: true, header: true };
